@@ -1,0 +1,1 @@
+"""cinelet makes videos from a prompt or an image with any Hugging Face video model."""

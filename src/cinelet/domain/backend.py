@@ -1,0 +1,156 @@
+"""The seam: what makes a video implements `Backend`; a policy is a Backend around a Backend."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from cinelet.domain.errors import DeadlineExceededError, GenerationCancelledError
+from cinelet.domain.model import ModelReference
+from cinelet.domain.progress import Progress, Stage
+from cinelet.domain.request import Task, VideoRequest
+from cinelet.domain.result import Adjustment, Attempt
+
+Handle = Mapping[str, Any]
+"""What a provider gave us to ask again by: JSON values, no secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRule:
+    """Frame counts that a model can make: `multiple * k + offset`, at least `minimum`, at most `maximum`."""
+
+    multiple: int = 1
+    offset: int = 0
+    minimum: int = 1
+    maximum: int | None = None
+
+    def at_least(self, frames: int) -> int:
+        """Return the smallest allowed count that is not below `frames`, or the largest allowed one."""
+        wanted = max(frames, self.minimum)
+        count = -(-(wanted - self.offset) // self.multiple) * self.multiple + self.offset
+        if self.maximum is not None and count > self.maximum:
+            count = (self.maximum - self.offset) // self.multiple * self.multiple + self.offset
+        return count
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a model can do here. Sizes are (width, height) in pixels; None means that nobody knows."""
+
+    model: str
+    tasks: frozenset[Task]
+    runs_on: str
+    """Where: "this machine (cpu)", "fal-ai", ..."""
+    parameters: frozenset[str]
+    """The names of `VideoRequest` fields that have an effect; the others are adjusted away and reported."""
+    native_fps: float | None = None
+    frame_rule: FrameRule | None = None
+    size_multiple: int | None = None
+    default_size: tuple[int, int] | None = None
+    default_steps: int | None = None
+    default_guidance: float | None = None
+    license: str | None = None
+    description: str = ""
+    vocabulary: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Words that the model knows, by kind, where that is a closed set."""
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedVideo:
+    """A finished file, not yet probed. `path` lies in the context's folder; whoever made the context owns it."""
+
+    path: Path
+    model: str
+    seed: int | None = None
+    applied: Mapping[str, Any] = field(default_factory=dict)
+    """The parameters as they were given to the model."""
+    adjustments: tuple[Adjustment, ...] = ()
+    timings: Mapping[str, float] = field(default_factory=dict)
+    """Seconds by stage."""
+    attempts: tuple[Attempt, ...] = ()
+    revision: str | None = None
+
+
+class Context:
+    """One generation's surroundings: where files go, who hears of progress, when to stop.
+
+    Safe to use from any thread. `folder` exists, is empty at the start, and is removed by its maker. `deadline_seconds`
+    counts from construction. `handle` is what an earlier process saved, or None.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        deadline_seconds: float | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_handle: Callable[[Handle], Awaitable[None]] | None = None,
+        handle: Handle | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.folder = folder
+        self.handle = handle
+        self.latest: Progress | None = None
+        self._monotonic = monotonic
+        self._deadline = None if deadline_seconds is None else monotonic() + deadline_seconds
+        self._deadline_seconds = deadline_seconds
+        self._on_progress = on_progress
+        self._on_handle = on_handle
+        self._cancelled = threading.Event()
+        self._lock = threading.Lock()
+
+    def report(self, stage: Stage, fraction: float, *, step: int = 0, steps: int = 0, measured: bool = True, note: str = "") -> None:
+        """Tell whoever listens. A fraction below an earlier one is raised to it: progress only grows."""
+        with self._lock:
+            floor = self.latest.fraction if self.latest else 0.0
+            progress = Progress(stage, min(max(fraction, floor), 1.0), step, steps, measured, note)
+            self.latest = progress
+        if self._on_progress is not None:
+            self._on_progress(progress)
+
+    def cancel(self) -> None:
+        """Ask the generation to stop; it does so at its next `check`."""
+        self._cancelled.set()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody asked to stop."""
+        return self._cancelled.is_set()
+
+    def remaining_seconds(self) -> float | None:
+        """Return the seconds until the deadline (never below 0), or None without one."""
+        return None if self._deadline is None else max(0.0, self._deadline - self._monotonic())
+
+    def check(self) -> None:
+        """Raise `GenerationCancelledError` or `DeadlineExceededError` if it is time to stop."""
+        if self._cancelled.is_set():
+            raise GenerationCancelledError("The generation was cancelled")
+        if self.remaining_seconds() == 0.0:
+            raise DeadlineExceededError(f"The deadline of {self._deadline_seconds:g} s is over")
+
+    async def save_handle(self, handle: Handle) -> None:
+        """Keep a provider's handle durably; returns when it is safe to poll."""
+        self.handle = handle
+        if self._on_handle is not None:
+            await self._on_handle(handle)
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """What makes videos. Instances serve concurrent calls; blocking work runs in threads of their own."""
+
+    async def capabilities(self, model: ModelReference) -> Capabilities:
+        """Say what the model can do here, without loading weights. Raises the errors of `generate`."""
+        ...
+
+    async def generate(self, request: VideoRequest, context: Context) -> GeneratedVideo:
+        """Make the video of `request` (whose `model` is set) into `context.folder`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give back memory, processes and connections. The backend is not used afterwards."""
+        ...

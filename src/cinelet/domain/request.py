@@ -1,0 +1,107 @@
+"""What is asked for, and the limits that it must keep."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cinelet.domain.errors import FileSizeError, ValidationError
+
+QualityPreset = Literal["low", "medium", "high"]
+Codec = Literal["h264", "av1", "vp9"]
+ImageFit = Literal["crop", "pad"]
+
+MAX_PROMPT_CHARACTERS = 1000
+MAX_FPS = 60
+MAX_STEPS = 100
+MAX_SIDE_PIXELS = 4096
+MAX_SEED = 2**63 - 1
+
+
+class Task(StrEnum):
+    """What a model makes a video from."""
+
+    TEXT_TO_VIDEO = "text-to-video"
+    IMAGE_TO_VIDEO = "image-to-video"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits that an operator sets. Durations are seconds, sizes are bytes."""
+
+    max_duration: float = 30
+    max_image_bytes: int = 20 * 1024 * 1024
+    max_video_bytes: int = 500 * 1024 * 1024
+
+
+class VideoRequest(BaseModel):
+    """One video to make. `None` means that the model's own default is used.
+
+    duration: seconds, 1 to the configured maximum. fps: frames a second, 1-60. width, height: pixels.
+    image: the bytes of a PNG, JPEG or WebP file. seed: 0 to 2**63 - 1; chosen and reported if None.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+    task: Task
+    prompt: str | None = None
+    image: bytes | None = Field(default=None, repr=False)
+    model: str | None = None
+    negative_prompt: str | None = None
+    duration: float = 6
+    fps: int = 8
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    seed: int | None = None
+    width: int | None = None
+    height: int | None = None
+    image_fit: ImageFit = "crop"
+    preset: QualityPreset | None = None
+    codec: Codec = "h264"
+
+    def check(self, limits: Limits) -> None:
+        """Raise `ValidationError` (its `details` name each wrong field) or `FileSizeError`."""
+        problems = dict(self._problems(limits))
+        if problems:
+            raise ValidationError("; ".join(problem for problem, _ in problems.values()), {f: d for f, (_, d) in problems.items()})
+        if self.image is not None and len(self.image) > limits.max_image_bytes:
+            raise FileSizeError(len(self.image), limits.max_image_bytes, "image")
+
+    def _problems(self, limits: Limits) -> list[tuple[str, tuple[str, str]]]:
+        """List (field, (sentence for the message, short text for the details))."""
+        found: list[tuple[str, tuple[str, str]]] = []
+
+        def bad(field: str, sentence: str, detail: str) -> None:
+            found.append((field, (sentence, detail)))
+
+        def in_range(field: str, name: str, value: float | None, low: float, high: float, unit: str = "") -> None:
+            if value is not None and not (math.isfinite(value) and low <= value <= high):
+                bad(field, f"{name} must be {low:g}-{high:g}{unit}", f"Must be between {low:g} and {high:g}")
+
+        if self.task is Task.TEXT_TO_VIDEO:
+            if not self.prompt or not self.prompt.strip() or len(self.prompt) > MAX_PROMPT_CHARACTERS:
+                bad("prompt", f"Prompt must be 1-{MAX_PROMPT_CHARACTERS} characters", "Invalid prompt length")
+            if self.image is not None:
+                bad("image", "An image needs the task image-to-video", "Not used by text-to-video")
+        else:
+            if not self.image:
+                bad("image", "Image-to-video needs an image (PNG, JPEG or WebP)", "Missing or empty")
+            if self.prompt is not None and len(self.prompt) > MAX_PROMPT_CHARACTERS:
+                bad("prompt", f"Prompt must be at most {MAX_PROMPT_CHARACTERS} characters", "Invalid prompt length")
+        if self.negative_prompt is not None and len(self.negative_prompt) > MAX_PROMPT_CHARACTERS:
+            bad("negative_prompt", f"Negative prompt must be at most {MAX_PROMPT_CHARACTERS} characters", "Invalid prompt length")
+        in_range("duration", "Duration", self.duration, 1, limits.max_duration, " seconds")
+        in_range("fps", "FPS", self.fps, 1, MAX_FPS)
+        in_range("num_inference_steps", "Inference steps", self.num_inference_steps, 1, MAX_STEPS)
+        in_range("guidance_scale", "Guidance scale", self.guidance_scale, 0, 100)
+        if self.seed is not None and not 0 <= self.seed <= MAX_SEED:
+            bad("seed", "Seed must be 0 to 2**63 - 1", "Must be between 0 and 9223372036854775807")
+        in_range("width", "Width", self.width, 16, MAX_SIDE_PIXELS, " pixels")
+        in_range("height", "Height", self.height, 16, MAX_SIDE_PIXELS, " pixels")
+        if (self.width is None) != (self.height is None):
+            bad("size", "Give both width and height, or neither", "Both width and height, or neither")
+        return found

@@ -1,0 +1,55 @@
+"""What became of a request. What was asked, what was applied, and what was changed are three different fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustment:
+    """A parameter that was changed or ignored, and why. `applied` is None where the parameter had no effect."""
+
+    parameter: str
+    requested: Any
+    applied: Any
+    reason: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the adjustment as JSON values."""
+        return {"parameter": self.parameter, "requested": self.requested, "applied": self.applied, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFacts:
+    """What was measured from a video file. width, height: pixels; duration: seconds; size: bytes."""
+
+    width: int
+    height: int
+    fps: Fraction
+    frames: int
+    duration: float
+    codec: str
+    container: str
+    has_audio: bool
+    size: int
+    sha256: str
+
+    @property
+    def resolution(self) -> str:
+        """Width and height as "WIDTHxHEIGHT"."""
+        return f"{self.width}x{self.height}"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of one model. `seconds` is its wall time; `error` is None where it succeeded."""
+
+    model: str
+    seconds: float
+    error: dict[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attempt as JSON values."""
+        return {"model": self.model, "seconds": round(self.seconds, 3), "error": self.error}
