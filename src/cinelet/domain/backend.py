@@ -103,7 +103,9 @@ class Context:
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
 
-    def report(self, stage: Stage, fraction: float, *, step: int = 0, steps: int = 0, measured: bool = True, note: str = "") -> None:
+    def report(
+        self, stage: Stage, fraction: float, *, step: int = 0, steps: int = 0, measured: bool = True, note: str = ""
+    ) -> None:
         """Tell whoever listens. A fraction below an earlier one is raised to it: progress only grows."""
         with self._lock:
             floor = self.latest.fraction if self.latest else 0.0

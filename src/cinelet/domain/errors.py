@@ -191,7 +191,7 @@ class SubmissionUnknownError(HuggingFaceAPIError):
     retryable = False
 
 
-class AllModelsFailedError(ExceptionGroup[CineletError], CineletError):  # type: ignore[misc]  # two bases define __init__
+class AllModelsFailedError(ExceptionGroup[CineletError], CineletError):  # type: ignore[override]  # `message` is the group's
     """Every candidate failed; `exceptions` holds one cause a model, in the order they were tried."""
 
     code = "all_models_failed"
@@ -199,7 +199,7 @@ class AllModelsFailedError(ExceptionGroup[CineletError], CineletError):  # type:
     def __new__(cls, message: str, exceptions: Sequence[CineletError]) -> Self:
         return super().__new__(cls, message, exceptions)
 
-    def __init__(self, message: str, exceptions: Sequence[CineletError]) -> None:
+    def __init__(self, message: str, exceptions: Sequence[CineletError]) -> None:  # noqa: ARG002  # __new__ keeps it
         # ExceptionGroup keeps `message` itself, read-only, so CineletError.__init__ must not set it.
         self.retryable = any(cause.retryable for cause in exceptions)  # type: ignore[misc]
 

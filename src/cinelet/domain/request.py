@@ -67,7 +67,9 @@ class VideoRequest(BaseModel):
         """Raise `ValidationError` (its `details` name each wrong field) or `FileSizeError`."""
         problems = dict(self._problems(limits))
         if problems:
-            raise ValidationError("; ".join(problem for problem, _ in problems.values()), {f: d for f, (_, d) in problems.items()})
+            raise ValidationError(
+                "; ".join(problem for problem, _ in problems.values()), {f: d for f, (_, d) in problems.items()}
+            )
         if self.image is not None and len(self.image) > limits.max_image_bytes:
             raise FileSizeError(len(self.image), limits.max_image_bytes, "image")
 
@@ -78,7 +80,7 @@ class VideoRequest(BaseModel):
         def bad(field: str, sentence: str, detail: str) -> None:
             found.append((field, (sentence, detail)))
 
-        def in_range(field: str, name: str, value: float | None, low: float, high: float, unit: str = "") -> None:
+        def in_range(field: str, name: str, value: float | None, low: float, high: float, *, unit: str = "") -> None:
             if value is not None and not (math.isfinite(value) and low <= value <= high):
                 bad(field, f"{name} must be {low:g}-{high:g}{unit}", f"Must be between {low:g} and {high:g}")
 
@@ -93,15 +95,19 @@ class VideoRequest(BaseModel):
             if self.prompt is not None and len(self.prompt) > MAX_PROMPT_CHARACTERS:
                 bad("prompt", f"Prompt must be at most {MAX_PROMPT_CHARACTERS} characters", "Invalid prompt length")
         if self.negative_prompt is not None and len(self.negative_prompt) > MAX_PROMPT_CHARACTERS:
-            bad("negative_prompt", f"Negative prompt must be at most {MAX_PROMPT_CHARACTERS} characters", "Invalid prompt length")
-        in_range("duration", "Duration", self.duration, 1, limits.max_duration, " seconds")
+            bad(
+                "negative_prompt",
+                f"Negative prompt must be at most {MAX_PROMPT_CHARACTERS} characters",
+                "Invalid prompt length",
+            )
+        in_range("duration", "Duration", self.duration, 1, limits.max_duration, unit=" seconds")
         in_range("fps", "FPS", self.fps, 1, MAX_FPS)
         in_range("num_inference_steps", "Inference steps", self.num_inference_steps, 1, MAX_STEPS)
         in_range("guidance_scale", "Guidance scale", self.guidance_scale, 0, 100)
         if self.seed is not None and not 0 <= self.seed <= MAX_SEED:
             bad("seed", "Seed must be 0 to 2**63 - 1", "Must be between 0 and 9223372036854775807")
-        in_range("width", "Width", self.width, 16, MAX_SIDE_PIXELS, " pixels")
-        in_range("height", "Height", self.height, 16, MAX_SIDE_PIXELS, " pixels")
+        in_range("width", "Width", self.width, 16, MAX_SIDE_PIXELS, unit=" pixels")
+        in_range("height", "Height", self.height, 16, MAX_SIDE_PIXELS, unit=" pixels")
         if (self.width is None) != (self.height is None):
             bad("size", "Give both width and height, or neither", "Both width and height, or neither")
         return found

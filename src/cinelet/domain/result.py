@@ -18,7 +18,12 @@ class Adjustment:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the adjustment as JSON values."""
-        return {"parameter": self.parameter, "requested": self.requested, "applied": self.applied, "reason": self.reason}
+        return {
+            "parameter": self.parameter,
+            "requested": self.requested,
+            "applied": self.applied,
+            "reason": self.reason,
+        }
 
 
 @dataclass(frozen=True, slots=True)
