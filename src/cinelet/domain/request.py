@@ -65,13 +65,12 @@ class VideoRequest(BaseModel):
 
     def check(self, limits: Limits) -> None:
         """Raise `ValidationError` (its `details` name each wrong field) or `FileSizeError`."""
-        problems = dict(self._problems(limits))
-        if problems:
-            raise ValidationError(
-                "; ".join(problem for problem, _ in problems.values()), {f: d for f, (_, d) in problems.items()}
-            )
         if self.image is not None and len(self.image) > limits.max_image_bytes:
             raise FileSizeError(len(self.image), limits.max_image_bytes, "image")
+        problems = dict(self._problems(limits))
+        if problems:
+            message = "; ".join(sentence for sentence, _ in problems.values())
+            raise ValidationError(message, {field: detail for field, (_, detail) in problems.items()})
 
     def _problems(self, limits: Limits) -> list[tuple[str, tuple[str, str]]]:
         """List (field, (sentence for the message, short text for the details))."""

@@ -1,0 +1,109 @@
+"""The commands, and the one place where errors become a line and an exit code."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from cinelet.cli import INTERRUPTED, generate, models, probe, settings
+from cinelet.domain.errors import CineletError, ValidationError
+
+FAILED = 1
+BAD_USAGE = 2
+TERMINATED = 143
+
+# Rich would take most of the time that `cinelet --help` has.
+app = typer.Typer(name="cinelet", rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False)
+app.command("generate")(generate.generate)
+app.command("probe")(probe.probe)
+app.add_typer(models.app, name="models")
+app.command("config")(settings.config)
+
+
+@app.callback()
+def root(*, debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    """Make videos from a prompt or an image, with any Hugging Face video model."""
+    # Read by `run`, which must know it also where parsing has failed.
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as installed
+
+    typer.echo(f"cinelet {installed('cinelet')}")
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A prompt may hold what the terminal's encoding does not.
+            stream.reconfigure(errors="backslashreplace")
+    before = signal.signal(signal.SIGTERM, _terminated)
+    try:
+        return int(app(arguments, standalone_mode=False) or 0)
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("interrupted: no file was left unfinished", err=True)
+        return INTERRUPTED
+    except SystemExit as error:
+        return int(error.code or 0)
+    except Exception as error:  # noqa: BLE001  (the top door: every error becomes one line and an exit code)
+        return _report(error, arguments)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _report(error: Exception, arguments: list[str]) -> int:
+    if _debugging(arguments):
+        from cinelet.observability.redaction import redact
+
+        typer.echo(redact("".join(traceback.format_exception(error))), err=True, nl=False)
+    for line in error_lines(error):
+        typer.echo(line, err=True)
+    if hasattr(error, "format_message"):
+        return BAD_USAGE
+    return BAD_USAGE if isinstance(error, ValidationError) else FAILED
+
+
+def error_lines(error: Exception) -> list[str]:
+    """Return what a person is told about an error; one line, and one more for each cause of a group."""
+    if hasattr(error, "format_message"):
+        # The parser's errors: their class is private to typer, this method is not.
+        return [_line(f"{error.format_message()} (cinelet --help shows how)")]
+    if isinstance(error, ExceptionGroup):
+        return [_line(str(error)), *(f"  {_one_line(str(cause))}" for cause in error.exceptions)]
+    if isinstance(error, CineletError):
+        return [_line(str(error))]
+    from cinelet.observability.redaction import redact
+
+    return [_line(f"{type(error).__name__}: {redact(str(error))} (--debug shows where)")]
+
+
+def _line(message: str) -> str:
+    return f"error: {_one_line(message)}"
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())
+
+
+def _debugging(arguments: list[str]) -> bool:
+    if "--debug" in arguments:
+        return True
+    from cinelet.config import Config
+
+    try:
+        return Config().cinelet_debug
+    except ValidationError:
+        return False
+
+
+def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
+    # Leaves by the same way as Ctrl-C, so that the work stops and temporary files go.
+    raise SystemExit(TERMINATED)

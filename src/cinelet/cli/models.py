@@ -1,0 +1,88 @@
+"""`cinelet models`: which models there are, and what one can do."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(help="List models, and show what one can do.", no_args_is_help=True, rich_markup_mode=None)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.command("list")
+def list_models(*, as_json: AsJson = False) -> None:
+    """List the models that are configured, and how to name others. Nothing is loaded or downloaded."""
+    import json
+
+    from cinelet.assembly import make_registry
+    from cinelet.config import EMBEDDED_MODEL, Config
+
+    config = Config()
+    roles: dict[str, list[str]] = {EMBEDDED_MODEL: ["inside the package"]}
+    for task, model in config.default_models.items():
+        roles.setdefault(model, []).append(f"default for {task}")
+    for model in (*config.fallback_text_to_video_models, *config.fallback_image_to_video_models):
+        roles.setdefault(model, []).append("fallback")
+    schemes = sorted(make_registry(config).schemes())
+    if as_json:
+        typer.echo(json.dumps({"models": roles, "schemes": schemes}))
+        return
+    width = max(map(len, roles))
+    for model, uses in roles.items():
+        typer.echo(f"{model:<{width}}  {', '.join(uses)}")
+    typer.echo("\nAny other: --model org/name (Hugging Face Hub) or --model local:./directory (diffusers format)")
+    typer.echo(f"Schemes served: {', '.join(schemes)}. What a model can do: cinelet models show MODEL")
+
+
+@app.command("show")
+def show_model(
+    model: Annotated[str, typer.Argument(help="A model reference, such as embedded.", show_default=False)],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a model can do here, without loading its weights."""
+    import asyncio
+    import json
+
+    from cinelet.assembly import VideoService
+
+    async def asked() -> Any:
+        async with VideoService() as service:
+            return await service.capabilities(model)
+
+    known = asyncio.run(asked())
+    values: dict[str, Any] = {
+        "model": known.model,
+        "description": known.description or None,
+        "tasks": sorted(known.tasks),
+        "runs_on": known.runs_on,
+        "parameters": sorted(known.parameters),
+        "native_fps": known.native_fps,
+        "frames": _frames(known.frame_rule),
+        "default_size": known.default_size and "x".join(map(str, known.default_size)),
+        "size_multiple": known.size_multiple,
+        "default_steps": known.default_steps,
+        "default_guidance": known.default_guidance,
+        "license": known.license,
+        "vocabulary": {kind: list(words) for kind, words in known.vocabulary.items()} or None,
+    }
+    if as_json:
+        typer.echo(json.dumps(values))
+        return
+    for name, value in values.items():
+        if isinstance(value, dict):
+            typer.echo("knows")
+            for kind, words in value.items():
+                typer.echo(f"  {kind:<14} {', '.join(words)}")
+        else:
+            text = ", ".join(value) if isinstance(value, list) else value
+            typer.echo(f"{name:<16} {'(unknown)' if text is None else text}")
+
+
+def _frames(rule: Any) -> str | None:
+    if rule is None:
+        return None
+    grid = "any number" if rule.multiple == 1 else f"{rule.multiple}k+{rule.offset}"
+    return f"{grid}, {rule.minimum} to {rule.maximum or 'any'}"

@@ -1,0 +1,254 @@
+"""Every setting, read from the environment in this one file.
+
+The specification's names can be read from the class, as it has them (`Config.MAX_VIDEO_DURATION`), and are looked up
+each time; `Config()` reads everything once into a frozen value, which is what the program uses.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from cinelet.domain.errors import ValidationError
+from cinelet.domain.model import ModelReference
+from cinelet.domain.request import Limits, QualityPreset, Task
+
+SPECIFIED_TEXT_TO_VIDEO_MODEL = "damo-vilab/text-to-video-ms-1.7b"
+SPECIFIED_IMAGE_TO_VIDEO_MODEL = "stabilityai/stable-video-diffusion-img2vid"
+EMBEDDED_MODEL = "embedded"
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+References = Annotated[tuple[str, ...], NoDecode]
+"""Model references, separated by commas in the environment."""
+
+
+class _NamesFromEnvironment(type(BaseSettings)):  # type: ignore[misc]  # pydantic's metaclass has no public name
+    """Answers `Config.MAX_VIDEO_DURATION` from the environment as it is now, and refuses to pretend to change it."""
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.isupper() and name.lower() in cls.model_fields:
+            return getattr(cls(), name.lower())
+        return super().__getattr__(name)
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        if name.isupper() and name.lower() in getattr(cls, "__pydantic_fields__", {}):
+            raise AttributeError(f"Set the environment variable {name}; Config only reads it")
+        super().__setattr__(name, value)
+
+
+class Config(BaseSettings, metaclass=_NamesFromEnvironment):
+    """The settings. Raises `ValidationError`, one line that names the variable, where a value is wrong."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True, use_attribute_docstrings=True
+    )
+
+    hf_token: Annotated[
+        SecretStr | None, Field(validation_alias=AliasChoices("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"))
+    ] = None
+    """Hugging Face token, for gated and remote models. Without the variable, what `hf auth login` stored is used."""
+
+    default_text_to_video_model: str = Field(
+        default_factory=lambda known: _default_model(known, SPECIFIED_TEXT_TO_VIDEO_MODEL)
+    )
+    """Model used where a request names none. Default: `embedded` without a token, the specification's with one."""
+
+    default_image_to_video_model: str = Field(
+        default_factory=lambda known: _default_model(known, SPECIFIED_IMAGE_TO_VIDEO_MODEL)
+    )
+    """Model used for an image where a request names none. Default: `embedded` without a token."""
+
+    fallback_text_to_video_models: References = ("cerspense/zeroscope_v2_576w", "cerspense/zeroscope_v2_XL")
+    """Models to try when the first one fails, in this order, separated by commas."""
+
+    fallback_image_to_video_models: References = ("stabilityai/stable-video-diffusion-img2vid-xt",)
+    """The same for images."""
+
+    max_video_duration: int = Field(default=30, ge=1, le=3600)
+    """Longest video that may be asked for, in seconds."""
+
+    max_image_size: int = Field(default=20 * 1024 * 1024, ge=1)
+    """Largest image that may be given, in bytes."""
+
+    max_video_file_size: int = Field(default=500 * 1024 * 1024, ge=1)
+    """Largest video that may come out, in bytes."""
+
+    video_quality_preset: QualityPreset = "medium"
+    """Encoding where a request names no preset: `low`, `medium` or `high`."""
+
+    cinelet_device: str | None = Field(default=None, pattern=r"^(cpu|mps|xpu|cuda(:\d+)?)$")
+    """Where local models run: `cpu`, `mps`, `xpu`, `cuda` or `cuda:1`. Default: the best that this machine has."""
+
+    hf_hub_cache: Path | None = None
+    """Folder for models from the Hub. Default: the Hugging Face cache, shared with other programs."""
+
+    cinelet_log_format: Literal["auto", "json", "human"] = "auto"
+    """Log lines on stderr: `json`, `human`, or `auto`: human on a terminal and JSON elsewhere."""
+
+    cinelet_log_level: LogLevel = "WARNING"
+    """Least level that is logged: `DEBUG`, `INFO`, `WARNING` or `ERROR`."""
+
+    cinelet_debug: bool = False
+    """Whether the command line shows the traceback of an error."""
+
+    def __init__(self, **values: Any) -> None:
+        """Read the environment; `values` (by field name) win over it."""
+        try:
+            super().__init__(**values)
+        except pydantic.ValidationError as error:
+            raise _explained(error) from None
+
+    @field_validator("fallback_text_to_video_models", "fallback_image_to_video_models", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("hf_token", mode="before")
+    @classmethod
+    def _strip(cls, value: object) -> object:
+        # A token from a file or a secret store often ends with a newline, which no header may hold.
+        return value.strip() if isinstance(value, str) else value
+
+    @field_validator("cinelet_log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("video_quality_preset", "cinelet_log_format", "cinelet_device", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("default_text_to_video_model", "default_image_to_video_model")
+    @classmethod
+    def _reference(cls, value: str) -> str:
+        return _canonical(value)
+
+    @field_validator("fallback_text_to_video_models", "fallback_image_to_video_models")
+    @classmethod
+    def _references(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_canonical(reference) for reference in value)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  (pydantic passes them by name; we read no files)
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Say where values come from, the strongest first: arguments, environment, the Hub's token file."""
+        return init_settings, env_settings, _TokenFile(settings_cls)
+
+    @property
+    def limits(self) -> Limits:
+        """The limits that a request must keep."""
+        return Limits(
+            max_duration=self.max_video_duration,
+            max_image_bytes=self.max_image_size,
+            max_video_bytes=self.max_video_file_size,
+        )
+
+    @property
+    def default_models(self) -> Mapping[Task, str]:
+        """The model of a task where a request names none."""
+        return {
+            Task.TEXT_TO_VIDEO: self.default_text_to_video_model,
+            Task.IMAGE_TO_VIDEO: self.default_image_to_video_model,
+        }
+
+    def settings(self) -> Iterator[Setting]:
+        """List every setting with its value (secrets masked) and where that value is from."""
+        for field_name, field in type(self).model_fields.items():
+            names = _variables(field_name, field)
+            value = getattr(self, field_name)
+            given = next((name for name in names if os.environ.get(name)), None)
+            source = f"environment ({given})" if given else "default"
+            if not given and field_name == "hf_token" and value is not None:
+                source = f"token file ({_token_path()})"
+            yield Setting(names[0], _shown(value), source, field.description or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting as it is shown: the variable's name, the value, where it is from, what it does."""
+
+    name: str
+    value: str | int | bool | None
+    source: str
+    description: str
+
+
+class _TokenFile(PydanticBaseSettingsSource):
+    """The token that `hf auth login` left on this machine."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        """Return nothing: the file is read once, by the call below; the base class wants this method."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        try:
+            token = _token_path().read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            return {}
+        return {"HF_TOKEN": token} if token else {}
+
+
+def _token_path() -> Path:
+    """Return where the Hub's own programs keep the token."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("HF_HOME") or f"{cache}/huggingface"
+    return Path(os.path.expandvars(os.environ.get("HF_TOKEN_PATH") or f"{home}/token")).expanduser()
+
+
+def _variables(field_name: str, field: FieldInfo) -> tuple[str, ...]:
+    """Return the environment variables of a field, the strongest first."""
+    if isinstance(field.validation_alias, AliasChoices):
+        return tuple(str(choice) for choice in field.validation_alias.choices)
+    return (field_name.upper(),)
+
+
+def _default_model(known: Mapping[str, Any], specified: str) -> str:
+    return specified if known.get("hf_token") else EMBEDDED_MODEL
+
+
+def _canonical(reference: str) -> str:
+    try:
+        return str(ModelReference.parse(reference))
+    except ValidationError as error:
+        # Pydantic collects ValueErrors only, and adds which variable it was.
+        raise ValueError(error.message) from error
+
+
+def _shown(value: object) -> str | int | bool | None:
+    match value:
+        case SecretStr():
+            return "***"
+        case tuple():
+            return ",".join(value)
+        case None | str() | int():
+            return value
+        case _:
+            return str(value)
+
+
+def _explained(error: pydantic.ValidationError) -> ValidationError:
+    """Turn pydantic's report into lines that name the variable; a secret's value is not repeated."""
+    details: dict[str, str] = {}
+    lines: list[str] = []
+    for problem in error.errors(include_url=False):
+        name = str(problem["loc"][0]).upper() if problem["loc"] else "configuration"
+        why = problem["msg"].removeprefix("Value error, ")
+        details[name] = why
+        value = "" if name.startswith("HF_TOKEN") else f"={str(problem['input'])[:80]!r}"
+        lines.append(f"{name}{value} cannot be used: {why}")
+    return ValidationError("; ".join(lines) + "; correct the variable or remove it", details)

@@ -1,0 +1,262 @@
+"""VideoService: a request becomes a video whose facts were measured."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import pydantic
+
+from cinelet.domain.backend import Backend, Capabilities, Context, GeneratedVideo
+from cinelet.domain.errors import CineletError, FileSizeError, ProcessingError, ValidationError
+from cinelet.domain.model import ModelReference
+from cinelet.domain.progress import Stage
+from cinelet.domain.request import Limits, QualityPreset, Task, VideoRequest
+from cinelet.domain.result import Adjustment, VideoFacts
+from cinelet.domain.video import VideoResult
+from cinelet.media.probe import probe
+from cinelet.observability.logs import get_logger
+from cinelet.observability.redaction import private, redact
+
+PROBE_TIMEOUT_SECONDS = 120.0
+FOLDER_PREFIX = "cinelet-"
+
+Probe = Callable[..., VideoFacts]
+
+
+def make_request(**values: Any) -> VideoRequest:
+    """Return a request, or raise `ValidationError` that names each field of a wrong type; values are not repeated."""
+    try:
+        return VideoRequest(**values)
+    except pydantic.ValidationError as error:
+        details = {".".join(map(str, problem["loc"])): problem["msg"] for problem in error.errors(include_input=False)}
+        message = "; ".join(f"{field}: {why}" for field, why in details.items())
+        raise ValidationError(message, details) from None
+
+
+class VideoService:
+    """Makes videos with one backend, which may stand for many.
+
+    default_models: the model of a task where a request names none. preset: the encoding where it names none.
+    probe: measures a file (path, timeout_seconds); it decodes the file, so it works in a child process.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        default_models: Mapping[Task, str],
+        limits: Limits | None = None,
+        preset: QualityPreset = "medium",
+        probe: Probe = probe,
+    ) -> None:
+        self.backend = backend
+        self.default_models = dict(default_models)
+        self.limits = Limits() if limits is None else limits
+        self.preset = preset
+        self.logger = get_logger(__name__)
+        self._probe = probe
+
+    async def generate_text_to_video(  # noqa: PLR0917  (the specification's signature)
+        self,
+        prompt: str,
+        model: str | None = None,
+        negative_prompt: str | None = None,
+        duration: int = 6,
+        fps: int = 8,
+        num_inference_steps: int = 50,
+    ) -> dict[str, Any]:
+        """Make a video from a text.
+
+        Args:
+            prompt: What the video shows, 1-1000 characters.
+            model: Model reference; the configured default if None.
+            negative_prompt: What to avoid.
+            duration: Seconds, 1 to `MAX_VIDEO_DURATION`.
+            fps: Frames a second, 1-60.
+            num_inference_steps: Quality against time, 1-100.
+
+        Returns:
+            `video_bytes` and what was measured (`video_size`, `duration`, `fps`, `resolution`, ...).
+
+        Raises:
+            ValidationError: The input is invalid; `details` names each field.
+            HuggingFaceAPIError: The model's host refused or failed.
+            ProcessingError: The work failed after it began.
+        """
+        request = make_request(
+            task=Task.TEXT_TO_VIDEO,
+            prompt=prompt,
+            model=model,
+            negative_prompt=negative_prompt,
+            duration=duration,
+            fps=fps,
+            num_inference_steps=num_inference_steps,
+        )
+        return await self._generate_dict(request)
+
+    async def generate_image_to_video(  # noqa: PLR0917  (the specification's signature)
+        self,
+        image_data: bytes,
+        model: str | None = None,
+        prompt: str | None = None,
+        duration: int = 6,
+        fps: int = 8,
+        num_inference_steps: int = 50,
+    ) -> dict[str, Any]:
+        """Make a video that begins with an image.
+
+        Args:
+            image_data: A PNG, JPEG or WebP file, at most `MAX_IMAGE_SIZE` bytes.
+            model: Model reference; the configured default if None.
+            prompt: What happens in the video.
+            duration: Seconds, 1 to `MAX_VIDEO_DURATION`.
+            fps: Frames a second, 1-60.
+            num_inference_steps: Quality against time, 1-100.
+
+        Returns:
+            `video_bytes` and what was measured (`video_size`, `duration`, `fps`, `resolution`, ...).
+
+        Raises:
+            ValidationError: The input is invalid; `details` names each field.
+            FileSizeError: The image is too large.
+            HuggingFaceAPIError: The model's host refused or failed.
+            ProcessingError: The work failed after it began.
+        """
+        request = make_request(
+            task=Task.IMAGE_TO_VIDEO,
+            image=image_data,
+            model=model,
+            prompt=prompt,
+            duration=duration,
+            fps=fps,
+            num_inference_steps=num_inference_steps,
+        )
+        return await self._generate_dict(request)
+
+    async def generate(self, request: VideoRequest, context: Context | None = None) -> VideoResult:
+        """Make the video of a request.
+
+        context: where the file goes, who hears of progress, when to stop; its maker removes its folder. Without one
+        the result owns a temporary folder. Cancelling the awaiting task cancels the context. Raises `CineletError`s
+        only: what a backend raises beside them becomes a `ProcessingError` with the task as its stage.
+        """
+        request.check(self.limits)
+        model = ModelReference.parse(request.model or self.default_models[request.task])
+        asked = request.model_copy(update={"model": str(model)})
+        if context is not None:
+            return await self._guarded(asked, context)
+        folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+        try:
+            return replace(await self._guarded(asked, Context(folder)), owned_folder=folder)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    async def capabilities(self, model: str) -> Capabilities:
+        """Say what a model can do here, without loading its weights."""
+        return await self.backend.capabilities(ModelReference.parse(model))
+
+    async def aclose(self) -> None:
+        """Give back what the backend holds. The service is not used afterwards."""
+        await self.backend.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.aclose()
+
+    async def _guarded(self, request: VideoRequest, context: Context) -> VideoResult:
+        """Run the generation; log it and turn foreign exceptions into ours, without the prompt."""
+        facts = {"model": request.model, "task": str(request.task)}
+        with private(request.prompt, request.negative_prompt):
+            self.logger.info("Generating a video", extra={**facts, "prompt_length": len(request.prompt or "")})
+            try:
+                result = await self._run(request, context)
+            except asyncio.CancelledError:
+                context.cancel()
+                self.logger.info("The generation was cancelled", extra=facts)
+                raise
+            except CineletError as error:
+                self.logger.warning("The generation failed", extra={**facts, "code": error.code, "reason": str(error)})
+                raise
+            except Exception as error:
+                # The door to backends: theirs may be anybody's code, and callers are promised our errors only.
+                self.logger.exception("The generation failed", extra=facts)
+                why = redact(str(error)).strip() or type(error).__name__
+                stage = request.task.replace("-", "_")
+                raise ProcessingError(f"Failed to generate video: {why}", stage) from error
+            self.logger.info(
+                "Generated a video",
+                extra={**facts, "video_size": result.facts.size, "seconds": round(result.generation_time, 3)},
+            )
+            return result
+
+    async def _run(self, request: VideoRequest, context: Context) -> VideoResult:
+        context.check()
+        began = time.monotonic()
+        work = request if request.preset else request.model_copy(update={"preset": self.preset})
+        video = await self.backend.generate(work, context)
+        try:
+            facts, probe_seconds = await self._measured(video, context)
+        except BaseException:
+            video.path.unlink(missing_ok=True)
+            raise
+        context.report(Stage.STORING, 1.0)
+        return VideoResult(
+            path=video.path,
+            request=request,
+            facts=facts,
+            model=video.model,
+            requested_model=str(request.model),
+            seed=video.seed,
+            applied=video.applied,
+            adjustments=(*video.adjustments, *_unreported(request, video, facts)),
+            attempts=video.attempts,
+            timings={**video.timings, "probing": probe_seconds},
+            generation_time=time.monotonic() - began,
+        )
+
+    async def _measured(self, video: GeneratedVideo, context: Context) -> tuple[VideoFacts, float]:
+        """Measure the file in a child process; returns the facts and how long that took in seconds."""
+        size = video.path.stat().st_size
+        if size > self.limits.max_video_bytes:
+            raise FileSizeError(size, self.limits.max_video_bytes, "video")
+        began = time.monotonic()
+        remaining = context.remaining_seconds()
+        timeout = PROBE_TIMEOUT_SECONDS if remaining is None else min(PROBE_TIMEOUT_SECONDS, max(remaining, 1.0))
+        facts = await asyncio.to_thread(self._probe, video.path, timeout_seconds=timeout)
+        context.check()
+        return facts, time.monotonic() - began
+
+    async def _generate_dict(self, request: VideoRequest) -> dict[str, Any]:
+        with await self.generate(request) as result:
+            video_bytes = await asyncio.to_thread(result.read_bytes)
+        known = result.to_dict()
+        # The file is gone when the caller reads this, so its path is no fact worth telling. Nothing is cached here.
+        known.pop("path")
+        return {"video_bytes": video_bytes, **known, "cache": "off"}
+
+
+def _unreported(request: VideoRequest, video: GeneratedVideo, facts: VideoFacts) -> list[Adjustment]:
+    """List what differs in the file from what was asked, and was not reported by the backend."""
+    reported = {adjustment.parameter for adjustment in video.adjustments}
+    reason = "measured from the file that the model made"
+    frame_seconds = 1 / float(facts.fps)
+    found: list[Adjustment] = []
+    if "fps" not in reported and facts.fps != request.fps:
+        found.append(Adjustment("fps", request.fps, round(float(facts.fps), 3), reason))
+    if "duration" not in reported and abs(facts.duration - request.duration) > frame_seconds:
+        found.append(Adjustment("duration", request.duration, round(facts.duration, 3), reason))
+    for side, measured in (("width", facts.width), ("height", facts.height)):
+        wanted = getattr(request, side)
+        if wanted is not None and wanted != measured and not reported & {side, "size"}:
+            found.append(Adjustment(side, wanted, measured, reason))
+    return found
