@@ -91,7 +91,8 @@ def generate(
 
 def to_bytes(clips: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Round 0..1 to uint8."""
-    return np.rint(np.clip(clips, 0, 1) * 255).astype(np.uint8)
+    rounded: NDArray[np.uint8] = np.rint(np.clip(clips, 0, 1) * 255).astype(np.uint8)
+    return rounded
 
 
 def psnr(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:

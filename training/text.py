@@ -2,7 +2,7 @@
 
 A text encoder that starts from noise says nothing, and the transformer wastes most of a short training on waiting for
 it. So the encoder is taught first, in two minutes, to say what a caption says: from the mean of its outputs, linear
-heads must name colour, shape, motion, background, size and speed. It then goes on learning with the transformer.
+heads must name colour, shape, motion, background, size and speed. Then it is frozen.
 
     python -m training.text training/runs/1
 """
@@ -155,10 +155,6 @@ def train(folder: Path, *, steps: int = 700, batch: int = 48, learning_rate: flo
                      for i, name in enumerate(ATTRIBUTES)}  # fmt: skip
             shown = " ".join(f"{name} {share:.2f}" for name, share in right.items())
             print(f"text step {step + 1} seconds {time.monotonic() - begin:.0f} {shown}", flush=True)
-    with torch.no_grad():
-        embeddings, mask = encode(tokenizer, encoder, captions)
-        deviation = embeddings[mask.bool()].std().item()
-        print(f"text embeddings: standard deviation {deviation:.2f}")
     checkpoint.save({"text_encoder": encoder.state_dict()}, folder / "text.pt")
 
 

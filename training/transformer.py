@@ -101,7 +101,8 @@ class Trainer:
         self.model = LTXVideoTransformer3DModel(**CONFIG)
         torch.nn.init.zeros_(self.model.proj_out.weight)
         torch.nn.init.zeros_(self.model.proj_out.bias)
-        matrices, others = [], []
+        matrices: list[torch.nn.Parameter] = []
+        others: list[torch.nn.Parameter] = []
         for name, parameter in self.model.named_parameters():
             hidden = parameter.ndim == 2 and (".attn" in name or ".ff." in name)
             (matrices if hidden else others).append(parameter)
@@ -141,7 +142,7 @@ class Trainer:
     def _measure_latents(self, encoder: torch.nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
         """Return each channel's mean and standard deviation over the same clips in every process; [channels] each."""
         clips = vae.to_tensor(vae.sample_clips(96, 17, seed=5))
-        latents = torch.cat([encoder.encode(part).latent_dist.mean for part in clips.split(12)])  # type: ignore[operator]
+        latents = torch.cat([encoder.encode(part).latent_dist.mean for part in clips.split(12)])
         flat = latents.movedim(1, 0).flatten(1)
         return flat.mean(1), flat.std(1)
 

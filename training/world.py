@@ -11,6 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+Clip = NDArray[np.uint8]
 
 SIDE = 128
 FPS = 8
@@ -28,6 +32,7 @@ COLORS = {
 BACKGROUNDS = {"black": (10, 10, 12), "white": (246, 246, 246), "gray": (122, 122, 122)}
 BACKGROUND_SHARES = (0.45, 0.3, 0.25)
 SHAPES = ("circle", "square", "triangle")
+DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 MOTIONS = ("left", "right", "up", "down", "still", "growing", "shrinking")
 SIZES = {"small": 16.0, "medium": 23.0, "large": 30.0}
 SPEEDS = {"slow": 16.0, "normal": 26.0, "fast": 42.0}
@@ -125,7 +130,7 @@ def _place(rng: np.random.Generator, scene: Scene, frames: int) -> Scene:
     reach = REACH * largest
     free = max(SIDE / 2 - reach, 0)
     x, y = (SIDE / 2 + rng.uniform(-0.75, 0.75) * free for _ in range(2))
-    if scene.motion not in {"left", "right", "up", "down"}:
+    if scene.motion not in DIRECTIONS:
         return replace(scene, x=x, y=y)
     room = SIDE - 2 * reach
     rate = min(scene.rate, room / seconds)
@@ -181,47 +186,40 @@ def _limits(scene: Scene) -> tuple[float, float]:
     return 0.45 * scene.radius, min(1.75 * scene.radius, 46.0)
 
 
-def _tracks(scene: Scene, frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _tracks(scene: Scene, frames: int) -> tuple[Floats, Floats, Floats]:
     """Return x, y and radius, each of shape [frames]."""
     time = scene.start + np.arange(frames, dtype=np.float32) / FPS
-    x = np.full(frames, scene.x, np.float32)
-    y = np.full(frames, scene.y, np.float32)
-    radius = np.full(frames, scene.radius, np.float32)
+    step_x, step_y = DIRECTIONS.get(scene.motion, (0, 0))
     smallest, largest = _limits(scene)
-    match scene.motion:
-        case "left":
-            x = x - scene.rate * time
-        case "right":
-            x = x + scene.rate * time
-        case "up":
-            y = y - scene.rate * time
-        case "down":
-            y = y + scene.rate * time
-        case "growing":
-            radius = largest - (largest - smallest) * np.exp(-time / scene.rate)
-        case "shrinking":
-            radius = smallest + (largest - smallest) * np.exp(-time / scene.rate)
+    fading = np.exp(-time / scene.rate)
+    radius: Floats = np.full(frames, scene.radius, np.float32)
+    if scene.motion == "growing":
+        radius = largest - (largest - smallest) * fading
+    elif scene.motion == "shrinking":
+        radius = smallest + (largest - smallest) * fading
     outside = REACH * scene.radius
     period = SIDE + 2 * outside
-    return (x + outside) % period - outside, (y + outside) % period - outside, radius.astype(np.float32)
+    x, y = scene.x + step_x * scene.rate * time, scene.y + step_y * scene.rate * time
+    return (x + outside) % period - outside, (y + outside) % period - outside, radius
 
 
-def _distance(shape: str, x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> np.ndarray:
+def _distance(shape: str, x: Floats, y: Floats, radius: Floats) -> Floats:
     """Return the signed distance to the shape's edge, negative inside."""
+    distance: Floats
     match shape:
         case "circle":
-            return np.sqrt(x * x + y * y) - radius
+            distance = np.sqrt(x * x + y * y) - radius
         case "square":
-            return np.maximum(np.abs(x), np.abs(y)) - 0.87 * radius
+            distance = np.maximum(np.abs(x), np.abs(y)) - 0.87 * radius
         case "triangle":  # equilateral, tip up; y grows downwards
-            inner = 0.6 * radius
             slope = np.float32(np.sqrt(3) / 2)
-            return np.maximum(np.maximum(y, slope * x - 0.5 * y), -slope * x - 0.5 * y) - inner
+            distance = np.maximum(np.maximum(y, slope * x - 0.5 * y), -slope * x - 0.5 * y) - 0.6 * radius
         case _:
             raise ValueError(f"unknown shape {shape!r}")
+    return distance
 
 
-def render(scene: Scene, frames: int, side: int = SIDE) -> np.ndarray:
+def render(scene: Scene, frames: int, side: int = SIDE) -> Clip:
     """Draw the clip with anti-aliased edges at `side` pixels; returns uint8 [frames, side, side, 3]."""
     scale = side / SIDE
     x, y, radius = (track[:, None, None] * scale for track in _tracks(scene, frames))
@@ -230,7 +228,8 @@ def render(scene: Scene, frames: int, side: int = SIDE) -> np.ndarray:
     cover = np.clip(0.5 - distance, 0, 1)[..., None]
     background = np.array(BACKGROUNDS[scene.background], np.float32)
     color = np.clip(np.array(COLORS[scene.color], np.float32) + np.array(scene.tint, np.float32), 0, 255)
-    return np.rint(background + cover * (color - background)).astype(np.uint8)
+    clip: Clip = np.rint(background + cover * (color - background)).astype(np.uint8)
+    return clip
 
 
 def caption(rng: np.random.Generator, scene: Scene) -> str:

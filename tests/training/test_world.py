@@ -1,5 +1,7 @@
 """The world of the embedded model: its clips show what its captions say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -47,7 +49,7 @@ def test_a_moving_object_stays_inside_the_picture_for_the_whole_clip(seed, frame
 def test_a_scene_seen_later_is_the_same_scene_further_on():
     scene = world.scene_of(np.random.default_rng(4), ("red", "circle", "right", "black"), 25)
     whole = world.render(scene, 25, SIDE)
-    later = world.render(world.replace(scene, start=1.0), 17, SIDE)
+    later = world.render(replace(scene, start=1.0), 17, SIDE)
     assert np.array_equal(whole[world.FPS :], later)
 
 
