@@ -1,0 +1,1 @@
+"""Facts about files, and files from frames: probe, encode, images, timing. Knows nothing of models."""
