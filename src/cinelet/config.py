@@ -246,6 +246,8 @@ def _explained(error: pydantic.ValidationError) -> ValidationError:
     details: dict[str, str] = {}
     lines: list[str] = []
     for problem in error.errors(include_url=False):
+        if problem["type"] == "default_factory_not_called":
+            continue  # The consequence of another problem, which is reported.
         name = str(problem["loc"][0]).upper() if problem["loc"] else "configuration"
         why = problem["msg"].removeprefix("Value error, ")
         details[name] = why

@@ -12,7 +12,8 @@ class TestMyBackend(BackendContract):
         return MyBackend()
 
     @pytest.fixture(scope="class", params=[ContractCase("mine:model", Task.TEXT_TO_VIDEO)], ids=str)
-    def case(self, request):
+    @classmethod
+    def case(cls, request):
         return request.param
 ```
 """
@@ -33,6 +34,10 @@ __all__ = ["BackendContract", "ContractCase", "FakeBackend", "decoded_frames", "
 def __getattr__(name: str) -> Any:
     # Late: the fake serves programs that have no pytest.
     if name in {"BackendContract", "ContractCase"}:
+        import pytest
+
+        # Its asserts then explain themselves, as those of a test module do.
+        pytest.register_assert_rewrite("cinelet.testing.contract")
         from cinelet.testing import contract
 
         return getattr(contract, name)

@@ -69,15 +69,17 @@ class BackendContract:
         raise TypeError(f"{cls.__name__} must define make_backend")
 
     @pytest.fixture(scope="class")
-    def case(self) -> ContractCase:
+    @classmethod
+    def case(cls) -> ContractCase:
         """Return the model and task under test; parametrise it for many."""
-        raise TypeError(f"{type(self).__name__} must define the fixture case")
+        raise TypeError(f"{cls.__name__} must define the fixture case")
 
     @pytest.fixture(scope="class")
-    def session(self) -> Iterator[_Session]:
+    @classmethod
+    def session(cls) -> Iterator[_Session]:
         """Run the class's tests in one event loop, as a service does."""
         with asyncio.Runner() as runner:
-            session = _Session(self.make_backend(), runner)
+            session = _Session(cls.make_backend(), runner)
             yield session
             runner.run(session.backend.aclose())
 

@@ -77,7 +77,10 @@ class FakeBackend:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
             context.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+            (ended,) = await asyncio.gather(work, return_exceptions=True)
+            if isinstance(ended, GeneratedVideo):
+                # It was done just before it was told to stop, and nobody will ask for the file.
+                ended.path.unlink(missing_ok=True)
             raise
 
     async def aclose(self) -> None:

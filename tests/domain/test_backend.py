@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cinelet.clock import FakeClock
+from cinelet.domain.backend import Context, FrameRule
+from cinelet.domain.errors import DeadlineExceededError, GenerationCancelledError
+from cinelet.domain.progress import Progress, Stage
+
+
+@given(
+    frames=st.integers(1, 500),
+    multiple=st.integers(1, 16),
+    offset=st.integers(0, 3),
+    minimum=st.integers(1, 50),
+)
+def test_a_frame_rule_gives_the_smallest_allowed_count_that_is_enough(
+    frames: int, multiple: int, offset: int, minimum: int
+) -> None:
+    count = FrameRule(multiple, offset, minimum).at_least(frames)
+    assert (count - offset) % multiple == 0
+    assert max(frames, minimum) <= count < max(frames, minimum) + multiple
+
+
+def test_a_frame_rule_stops_at_its_largest_allowed_count() -> None:
+    assert FrameRule(multiple=8, offset=1, maximum=50).at_least(100) == 49
+
+
+def test_progress_never_goes_back(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    context = Context(tmp_path, on_progress=seen.append)
+    for fraction in (0.2, 0.1, 0.5, 7.0):
+        context.report(Stage.DENOISING, fraction)
+    assert [progress.fraction for progress in seen] == [0.2, 0.2, 0.5, 1.0]
+
+
+def test_a_cancelled_context_says_so(tmp_path: Path) -> None:
+    context = Context(tmp_path)
+    context.check()
+    context.cancel()
+    with pytest.raises(GenerationCancelledError):
+        context.check()
+
+
+def test_a_deadline_counts_from_the_start(tmp_path: Path) -> None:
+    clock = FakeClock()
+    context = Context(tmp_path, deadline_seconds=2.5, monotonic=clock.monotonic)
+    clock.advance(2)
+    context.check()
+    assert context.remaining_seconds() == 0.5
+    clock.advance(1)
+    assert context.remaining_seconds() == 0.0
+    with pytest.raises(DeadlineExceededError, match=r"2\.5 s"):
+        context.check()
+
+
+def test_a_handle_is_kept_before_the_call_returns(tmp_path: Path) -> None:
+    kept: list[object] = []
+
+    async def keep(handle: object) -> None:
+        kept.append(handle)
+
+    context = Context(tmp_path, on_handle=keep)
+    asyncio.run(context.save_handle({"id": "1"}))
+    assert kept == [{"id": "1"}]
+    assert context.handle == {"id": "1"}
