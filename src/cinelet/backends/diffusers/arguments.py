@@ -1,0 +1,100 @@
+"""What a pipeline takes, read from the signature of its `__call__`."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+from cinelet.backends.diffusers.families import Family
+from cinelet.backends.diffusers.model_folder import ModelFolder
+from cinelet.domain.errors import ModelUnsupportedError
+from cinelet.domain.request import Task
+
+FRAME_ARGUMENTS = ("num_frames", "video_length", "frames")
+RATE_ARGUMENTS = ("frame_rate", "fps")
+GUIDANCE_ARGUMENTS = ("guidance_scale", "max_guidance_scale")
+_GIVEN = frozenset({"prompt", "image", "self", *FRAME_ARGUMENTS})
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """The names of a pipeline's arguments with their defaults; `frames`, `rate` and `guidance` are None if it has none."""
+
+    defaults: dict[str, Any]
+    frames: str | None
+    rate: str | None
+    guidance: str | None
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.defaults
+
+    def default(self, name: str) -> Any:
+        """Return an argument's default, None where it has none."""
+        value = self.defaults.get(name)
+        return None if value is inspect.Parameter.empty else value
+
+
+def arguments_of(pipeline_class: type) -> Arguments:
+    """Read the signature; `**kwargs` counts as nothing."""
+    named = {
+        name: parameter.default
+        for name, parameter in inspect.signature(pipeline_class.__call__).parameters.items()  # type: ignore[operator]
+        if parameter.kind not in {parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL} and name != "self"
+    }
+
+    def first(names: tuple[str, ...]) -> str | None:
+        return next((name for name in names if name in named), None)
+
+    return Arguments(named, first(FRAME_ARGUMENTS), first(RATE_ARGUMENTS), first(GUIDANCE_ARGUMENTS))
+
+
+def pipeline_classes(folder: ModelFolder, family: Family) -> dict[Task, type]:
+    """Return the pipeline class for each task that the model can do.
+
+    Raises `ModelUnsupportedError` where diffusers has no such pipeline, or it makes no video from text or one image.
+    """
+    own = find_class(folder.class_name, folder.reference)
+    arguments = arguments_of(own)
+    # SkyReels and others have frames without an argument for them; all of diffusers' video pipelines have one of these
+    if arguments.frames is None:
+        message = f"{folder.reference}: {folder.class_name} makes no video from a text or an image"
+        raise ModelUnsupportedError(f"{message}; use a text-to-video or image-to-video model", folder.reference)
+    needed = [name for name, default in arguments.defaults.items() if default is inspect.Parameter.empty]
+    foreign = [name for name in needed if name not in _GIVEN]
+    if foreign:
+        message = (
+            f"{folder.reference}: {folder.class_name} also needs {', '.join(foreign)}, which a request cannot give"
+        )
+        raise ModelUnsupportedError(f"{message}; use a text-to-video or image-to-video model", folder.reference)
+    found: dict[Task, type] = {}
+    takes_image = "image" in arguments
+    image_is_needed = family.needs_image or "image" in needed
+    if "prompt" in arguments and not image_is_needed:
+        found[Task.TEXT_TO_VIDEO] = own
+    if takes_image:
+        found[Task.IMAGE_TO_VIDEO] = own
+    if family.image_class and Task.IMAGE_TO_VIDEO not in found and _flag(folder, family):
+        found[Task.IMAGE_TO_VIDEO] = find_class(family.image_class, folder.reference)
+    if family.text_class and Task.TEXT_TO_VIDEO not in found:
+        found[Task.TEXT_TO_VIDEO] = find_class(family.text_class, folder.reference)
+    if not found:
+        message = f"{folder.reference}: {folder.class_name} takes neither a prompt nor one image"
+        raise ModelUnsupportedError(f"{message}; use a text-to-video or image-to-video model", folder.reference)
+    return found
+
+
+def find_class(name: str, reference: str) -> type:
+    """Return a pipeline class of diffusers by name."""
+    import diffusers
+
+    # Only names that diffusers declares: getattr alone would import any of its modules.
+    found = getattr(diffusers, name, None) if name in diffusers._import_structure.get("pipelines", ()) else None  # noqa: SLF001
+    if not (isinstance(found, type) and issubclass(found, diffusers.DiffusionPipeline)):
+        message = f"{reference}: {name} is no pipeline of diffusers {diffusers.__version__}"
+        raise ModelUnsupportedError(f"{message}; update diffusers, or use another model", reference)
+    return found
+
+
+def _flag(folder: ModelFolder, family: Family) -> bool:
+    return family.image_flag is None or bool(folder.index.get(family.image_flag))

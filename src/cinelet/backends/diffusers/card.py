@@ -1,0 +1,70 @@
+"""A model card: what a model's folder says about itself in `cinelet.json`, beyond what its configuration tells."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cinelet.domain.errors import ModelUnsupportedError
+from cinelet.domain.result import Adjustment
+
+CARD_NAME = "cinelet.json"
+MAX_CARD_BYTES = 1_000_000
+_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+
+
+class ModelCard(BaseModel):
+    """Data only; what is None or empty is taken from the family. Sizes are (width, height) in pixels.
+
+    vocabulary: the only words that mean something to the model, by kind; empty for a model that knows any.
+    filler_words: words that it has read and that change nothing.
+    max_frames: of one run; longer clips are continued from their last `continuation_frames`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    description: str = ""
+    license: str | None = None
+    native_fps: float | None = Field(default=None, gt=0, le=120)
+    default_size: tuple[int, int] | None = None
+    sizes: tuple[tuple[int, int], ...] = ()
+    default_steps: int | None = Field(default=None, ge=1, le=100)
+    default_guidance: float | None = Field(default=None, ge=0)
+    max_frames: int | None = Field(default=None, ge=1)
+    continuation_frames: int | None = Field(default=None, ge=1)
+    vocabulary: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    filler_words: tuple[str, ...] = ()
+    trained_samples: int | None = None
+
+    def readable(self, prompt: str) -> tuple[str, Adjustment | None]:
+        """Return the prompt without the words that the model does not know, and the adjustment that lists them."""
+        if not self.vocabulary:
+            return prompt, None
+        known = {word.lower() for words in (*self.vocabulary.values(), self.filler_words) for word in words}
+        unknown = list(dict.fromkeys(word for word in _WORD.findall(prompt) if word.lower() not in known))
+        if not unknown:
+            return prompt, None
+        dropped = set(unknown)
+        kept = _WORD.sub(lambda match: "" if match.group() in dropped else match.group().lower(), prompt)
+        text = re.sub(r"[^\w\s,.'’-]+|(?<!\w)[,.'’-]+", " ", kept)
+        text = re.sub(r"\s+", " ", text).strip(" ,")
+        drawable = "; ".join(f"{kind}: {', '.join(words)}" for kind, words in self.vocabulary.items())
+        reason = f"the model does not know: {', '.join(unknown)}. It knows {drawable}"
+        return text, Adjustment("prompt", ", ".join(unknown), text, reason)
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Read the card of a model's folder; an empty one where there is none."""
+    path = folder / CARD_NAME
+    if not path.is_file():
+        return ModelCard()
+    if path.stat().st_size > MAX_CARD_BYTES:
+        raise ModelUnsupportedError(f"{path} is larger than {MAX_CARD_BYTES:,} bytes; it is no model card", str(folder))
+    try:
+        return ModelCard.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise ModelUnsupportedError(f"{path} is broken at {where}: {first['msg']}", str(folder)) from error

@@ -1,0 +1,125 @@
+"""The frame counts and picture sizes that a model can make, from its configuration. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cinelet.backends.diffusers.families import Family
+from cinelet.backends.diffusers.model_folder import ModelFolder
+from cinelet.domain.backend import FrameRule
+from cinelet.domain.result import Adjustment
+
+FALLBACK_SIZE = (512, 512)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """frame_rule, size multiple in pixels, and the only sizes (width, height) where they are few."""
+
+    frames: FrameRule
+    multiple: int
+    default_size: tuple[int, int]
+    sizes: tuple[tuple[int, int], ...] = ()
+
+    def snap_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return the size nearest to the one asked that the model can make."""
+        if self.sizes:
+            return min(self.sizes, key=lambda size: abs(size[0] - width) + abs(size[1] - height))
+        return self._snap(width), self._snap(height)
+
+    def size_like(self, width: int, height: int) -> tuple[int, int]:
+        """Return a size of about the default's area with the shape of a picture of `width` x `height`."""
+        if self.sizes:
+            return min(self.sizes, key=lambda size: abs(math.log(size[0] / size[1] * height / width)))
+        scale = math.sqrt(self.default_size[0] * self.default_size[1] / (width * height))
+        return self._snap(width * scale), self._snap(height * scale)
+
+    def _snap(self, side: float) -> int:
+        return max(self.multiple, math.floor(side / self.multiple + 0.5) * self.multiple)
+
+    def adjusted_size(self, width: int, height: int) -> tuple[tuple[int, int], tuple[Adjustment, ...]]:
+        """Return the size for a request of `width` x `height`, and what was changed."""
+        found = self.snap_size(width, height)
+        if found == (width, height):
+            return found, ()
+        reason = (
+            f"the model makes {', '.join(f'{w}x{h}' for w, h in self.sizes)} only"
+            if self.sizes
+            else f"the model's sizes are multiples of {self.multiple} pixels"
+        )
+        return found, (Adjustment("size", f"{width}x{height}", f"{found[0]}x{found[1]}", reason),)
+
+
+def grid_of(folder: ModelFolder, family: Family, defaults: Mapping[str, Any]) -> Grid:
+    """Work out the grid: the card's word, then the family's, then what the configurations say.
+
+    defaults: of the pipeline's arguments.
+    """
+    vae = folder.config("vae")
+    transformer = folder.config("transformer")
+    unet = folder.config("unet")
+    spatial = _spatial_ratio(vae)
+    patch = _last(transformer.get("patch_size")) or 1
+    multiple = family.size_multiple or max(16, spatial * patch)
+    if transformer:
+        multiple = math.lcm(multiple, spatial * patch)
+    rule = _frame_rule(folder, family, vae, transformer)
+    card = folder.card
+    sample = _last(unet.get("sample_size"))
+    from_unet = (sample * spatial, sample * spatial) if sample else None
+    width, height = defaults.get("width"), defaults.get("height")
+    from_signature = (width, height) if isinstance(width, int) and isinstance(height, int) else None
+    wanted = card.default_size or from_signature or family.default_size or from_unet or FALLBACK_SIZE
+    grid = Grid(rule, multiple, wanted, card.sizes)
+    return replace(grid, default_size=grid.snap_size(*wanted))
+
+
+def _frame_rule(
+    folder: ModelFolder, family: Family, vae: Mapping[str, Any], transformer: Mapping[str, Any]
+) -> FrameRule:
+    fixed = transformer.get("video_length")
+    if isinstance(fixed, int):
+        return FrameRule(minimum=fixed, maximum=fixed)
+    rule = family.frame_rule
+    if rule is None:
+        ratio = _temporal_ratio(vae)
+        rule = FrameRule(ratio, 1) if ratio > 1 else FrameRule()
+    return replace(rule, maximum=folder.card.max_frames or family.max_frames or rule.maximum)
+
+
+def _temporal_ratio(vae: Mapping[str, Any]) -> int:
+    """Return how many frames share a latent frame, as the autoencoders' own configurations say it."""
+    for name in ("scale_factor_temporal", "temporal_compression_ratio", "temporal_scale_factor"):
+        if isinstance(vae.get(name), int):
+            return int(vae[name])
+    if isinstance(vae.get("spatio_temporal_scaling"), list):  # LTX
+        return int(2 ** sum(map(bool, vae["spatio_temporal_scaling"])) * (_last(vae.get("patch_size_t")) or 1))
+    if isinstance(vae.get("temporal_expansions"), list):  # Mochi
+        return math.prod(vae["temporal_expansions"])
+    if isinstance(vae.get("temporal_downsample_blocks"), list):  # Allegro
+        return int(2 ** sum(map(bool, vae["temporal_downsample_blocks"])))
+    return 1
+
+
+def _spatial_ratio(vae: Mapping[str, Any]) -> int:
+    """Return how many pixels share a latent, along one side."""
+    for name in ("scale_factor_spatial", "spatial_compression_ratio"):
+        if isinstance(vae.get(name), int):
+            return int(vae[name])
+    if isinstance(vae.get("spatio_temporal_scaling"), list):
+        return int((_last(vae.get("patch_size")) or 1) * 2 ** sum(map(bool, vae["spatio_temporal_scaling"])))
+    if isinstance(vae.get("spatial_expansions"), list):
+        return math.prod(vae["spatial_expansions"])
+    if isinstance(vae.get("block_out_channels"), list):
+        return int(2 ** (len(vae["block_out_channels"]) - 1))
+    return 8
+
+
+def _last(value: Any) -> int | None:
+    """Return an integer, or the last of a list of them."""
+    if isinstance(value, list) and value:
+        value = value[-1]
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,160 @@
+"""A model's folder on disk, checked before anything in it is loaded. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from cinelet.backends.diffusers.card import ModelCard, read_card
+from cinelet.domain.errors import ModelNotFoundError, ModelUnsupportedError
+
+INDEX_NAME = "model_index.json"
+MAX_JSON_BYTES = 10_000_000
+MAX_HEADER_BYTES = 100_000_000
+PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
+_LIBRARIES = frozenset({"diffusers", "transformers"})
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A diffusers model whose index names nothing but known libraries and whose weights are safetensors.
+
+    components: name -> (library, class). weight_bytes: what the weights take in memory in the precision they are in.
+    """
+
+    path: Path
+    reference: str
+    class_name: str
+    components: Mapping[str, tuple[str, str]]
+    index: Mapping[str, Any]
+    card: ModelCard
+
+    def config(self, component: str) -> Mapping[str, Any]:
+        """Return a component's configuration; empty where it has none."""
+        for name in ("config.json", "scheduler_config.json", "tokenizer_config.json"):
+            path = self.path / component / name
+            if path.is_file():
+                return _read_json(path, self.reference)
+        return {}
+
+    @cached_property
+    def weight_bytes(self) -> int:
+        """Sum the tensors that the safetensors headers list."""
+        files = (file for component in self.components for file in (self.path / component).glob("*.safetensors"))
+        return sum(_tensor_bytes(file, self.reference) for file in files)
+
+
+def open_folder(path: Path, reference: str) -> ModelFolder:
+    """Check the folder `path` of the model `reference`.
+
+    Raises `ModelNotFoundError` where there is no diffusers model and `ModelUnsupportedError` for one that names foreign
+    code, has weights in pickle files only, or whose files lead out of the folder.
+    """
+    if not path.is_dir():
+        what = "is a file, not a directory" if path.exists() else "does not exist"
+        raise ModelNotFoundError(f"{reference}: {path} {what}; give the directory of a diffusers model")
+    if not (path / INDEX_NAME).is_file():
+        message = f"{reference}: {path} is no diffusers model, it has no {INDEX_NAME}"
+        raise ModelNotFoundError(f"{message}; give a directory that DiffusionPipeline.save_pretrained wrote")
+    index = _read_json(path / INDEX_NAME, reference)
+    class_name = index.get("_class_name")
+    if not isinstance(class_name, str) or not class_name.isidentifier():
+        message = f"{reference}: {INDEX_NAME} names a pipeline class that is not diffusers' own ({class_name!r:.80})"
+        raise ModelUnsupportedError(f"{message}; foreign code is never run", reference)
+    components = dict(_components(index, reference))
+    for name in components:
+        _check_weights(path / name, name, reference)
+    _check_inside(path, reference)
+    return ModelFolder(path, reference, class_name, components, index, read_card(path))
+
+
+def _components(index: Mapping[str, Any], reference: str) -> list[tuple[str, tuple[str, str]]]:
+    """List the components that are there, or refuse the index."""
+    found = []
+    for name, value in index.items():
+        if name.startswith("_") or not isinstance(value, list):
+            continue
+        if len(value) != 2 or not all(part is None or isinstance(part, str) for part in value):
+            raise ModelUnsupportedError(f"{reference}: {INDEX_NAME} is broken at {name!r:.80}", reference)
+        library, class_name = value
+        if library is None or class_name is None:
+            continue
+        if not name.isidentifier() or not class_name.isidentifier() or not _is_known(library):
+            message = f"{reference}: {INDEX_NAME} takes {name!r:.60} from foreign code ({library!r:.60})"
+            raise ModelUnsupportedError(
+                f"{message}, which is never run; use a model in diffusers' own format", reference
+            )
+        found.append((name, (library, class_name)))
+    return found
+
+
+def _is_known(library: str) -> bool:
+    """Say whether a component's library is diffusers, transformers or one of diffusers' own pipeline modules."""
+    if library in _LIBRARIES:
+        return True
+    spec = find_spec("diffusers")
+    if spec is None or not spec.submodule_search_locations or not library.isidentifier():
+        return False
+    return (Path(spec.submodule_search_locations[0]) / "pipelines" / library).is_dir()
+
+
+def _check_weights(folder: Path, name: str, reference: str) -> None:
+    """Refuse a component whose weights are in pickle files only, or that brings code."""
+    if not folder.is_dir():
+        return
+    suffixes = {file.suffix.lower() for file in folder.iterdir()}
+    if ".py" in suffixes:
+        message = f"{reference}: the component {name} brings Python code, which is never run"
+        raise ModelUnsupportedError(f"{message}; use a model in diffusers' own format", reference)
+    if suffixes & PICKLE_SUFFIXES and ".safetensors" not in suffixes:
+        message = f"{reference}: the weights of {name} are in pickle files, which can run code when they are read"
+        raise ModelUnsupportedError(f"{message}; convert them to safetensors", reference)
+
+
+def _check_inside(path: Path, reference: str) -> None:
+    """Refuse links that lead out of the folder, but for those of the Hub's cache to its own blobs."""
+    root = path.resolve()
+    allowed = [root]
+    if root.parent.name == "snapshots":
+        allowed.append(root.parent.parent / "blobs")
+    for file in root.rglob("*"):
+        if file.is_symlink() and not any(file.resolve().is_relative_to(place) for place in allowed):
+            message = f"{reference}: {file.relative_to(root)} is a link that leads out of the model's directory"
+            raise ModelUnsupportedError(f"{message}; copy the file there", reference)
+
+
+def _read_json(path: Path, reference: str) -> dict[str, Any]:
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise ModelUnsupportedError(f"{reference}: {path.name} is larger than {MAX_JSON_BYTES:,} bytes", reference)
+    try:
+        value = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        message = f"{reference}: {path.parent.name}/{path.name} is not valid JSON ({error!s:.80})"
+        raise ModelUnsupportedError(f"{message}; download the model again", reference) from error
+    if not isinstance(value, dict):
+        raise ModelUnsupportedError(f"{reference}: {path.parent.name}/{path.name} is no JSON object", reference)
+    return value
+
+
+def _tensor_bytes(path: Path, reference: str) -> int:
+    """Read a safetensors header: 8 bytes of length, then JSON."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > MAX_HEADER_BYTES:
+                raise ValueError(f"a header of {length:,} bytes")
+            header = json.loads(file.read(length))
+        spans = [entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"]
+        total = sum(end - begin for begin, end in spans)
+        if total + length + 8 > path.stat().st_size:
+            raise ValueError("shorter than its header says")
+    except (ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
+        message = f"{reference}: {path.parent.name}/{path.name} is no complete safetensors file ({error!s:.80})"
+        raise ModelUnsupportedError(f"{message}; download the model again", reference) from error
+    return int(total)

@@ -1,0 +1,117 @@
+"""Progress and cancellation, by the one thing that all pipelines share: the bar that they count their steps on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, Self
+
+from cinelet.domain.backend import Context
+from cinelet.domain.progress import Stage
+
+LOADED = 0.02
+DENOISED = 0.9
+DECODED = 0.95
+"""Fractions of the whole at the ends of stages. Denoising is measured; loading and decoding report no steps."""
+
+
+class StepReporter:
+    """Makes the bars of a generation's runs, and keeps the time of its stages.
+
+    A pipeline may open several bars in one run (those that work in chunks do); how many is not known beforehand, so the
+    first one's fraction is the run's, and the later ones only count.
+    """
+
+    def __init__(self, context: Context, *, runs: int) -> None:
+        self.context = context
+        self.runs = runs
+        self.run = 0
+        self.steps_done = 0
+        self.denoising_seconds = 0.0
+        self.decoding_seconds = 0.0
+        self._bars = 0
+        self._mark = time.monotonic()
+
+    def begin_run(self, number: int) -> None:
+        """Say that run `number`, from 0, begins."""
+        self.run = number
+        self._bars = 0
+        self._mark = time.monotonic()
+        self.context.check()
+
+    def end_run(self) -> None:
+        """Say that the run has returned its frames."""
+        now = time.monotonic()
+        self.decoding_seconds += now - self._mark
+        self._mark = now
+        self.context.check()
+
+    def bar(self, iterable: Iterable[Any] | None = None, total: int | None = None) -> _Bar:
+        """Stand in for `DiffusionPipeline.progress_bar`."""
+        items = None if iterable is None else list(iterable)
+        self._bars += 1
+        return _Bar(self, total if items is None else len(items), items, first=self._bars == 1)
+
+    def step(self, done: int, total: int, *, first: bool) -> None:
+        """Report a step of the open bar, or stop."""
+        self.steps_done += 1
+        self.context.check()
+        within = done / total if first else 1.0
+        fraction = LOADED + (DENOISED - LOADED) * (self.run + within) / self.runs
+        note = f"run {self.run + 1} of {self.runs}" if self.runs > 1 else ""
+        self.context.report(
+            Stage.DENOISING,
+            fraction,
+            step=self.run * total + done,
+            steps=self.runs * total,
+            measured=first,
+            note=note,
+        )
+        self.context.check()
+
+    def finished_bar(self) -> None:
+        """Report that denoising is over, for now: what follows is decoding."""
+        now = time.monotonic()
+        self.denoising_seconds += now - self._mark
+        self._mark = now
+        fraction = LOADED + (DENOISED - LOADED) * (self.run + 1) / self.runs
+        if self.run + 1 == self.runs:
+            self.context.report(Stage.DECODING, fraction, measured=False)
+
+
+class _Bar:
+    """As much of a tqdm bar as pipelines use."""
+
+    def __init__(self, reporter: StepReporter, total: int | None, items: list[Any] | None, *, first: bool) -> None:
+        self.reporter = reporter
+        self.total = max(total or 1, 1)
+        self.n = 0
+        self._items = items
+        self._first = first
+
+    def __enter__(self) -> Self:
+        self.reporter.context.check()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in self._items or ():
+            yield item
+            self.update()
+        self.close()
+
+    def update(self, count: int = 1) -> None:
+        """Count steps; raises when it is time to stop."""
+        self.n = min(self.n + count, self.total)
+        self.reporter.step(self.n, self.total, first=self._first)
+
+    def close(self) -> None:
+        """Count no more."""
+        self.reporter.finished_bar()
+
+    def set_description(self, *_: object, **__: object) -> None:
+        """Accept a text that nobody sees."""
+
+    set_postfix = set_postfix_str = set_description

@@ -1,0 +1,131 @@
+"""Runs a plan on a loaded pipeline: frames out, or an error; nothing of the run is left on the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cinelet.backends.diffusers.plan import Plan, Window
+from cinelet.backends.diffusers.progress import StepReporter
+from cinelet.domain.errors import CapacityError, CineletError, ProcessingError
+from cinelet.domain.request import Task
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_SEED_STEP = 0x9E3779B97F4A7C15
+"""Windows after the first get seeds of their own, a golden-ratio step apart."""
+
+
+def run(
+    plan: Plan, pipeline: Any, classes: dict[Task, type], condition_class: type | None, reporter: StepReporter
+) -> NDArray[np.float32]:
+    """Return the frames of a plan, float [frames, height, width, 3] in 0..1, at the plan's native rate.
+
+    classes: the pipeline class of each task of the model; all share the weights of `pipeline`.
+    Raises `GenerationCancelledError` and `DeadlineExceededError` within one step, `CapacityError` when memory is out,
+    `ProcessingError` for whatever else goes wrong.
+    """
+    pieces: list[NDArray[np.float32]] = []
+    for number, window in enumerate(plan.windows):
+        reporter.begin_run(number)
+        seed = (plan.seed + number * _SEED_STEP) % 2**63
+        arguments = {**plan.arguments, plan.frame_argument: window.frames}
+        if number == 0:
+            used = _as(classes[plan.task], pipeline)
+            if plan.image is not None:
+                arguments["image"] = plan.image
+        else:
+            used, given = _continuation(pipeline, classes, condition_class, pieces, window)
+            arguments |= given
+        frames = _call(used, arguments, seed=seed, guidance=plan.guider_guidance, reporter=reporter)
+        reporter.end_run()
+        pieces.append(frames[window.overlap :])
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def _as(cls: type, pipeline: Any) -> Any:
+    """Return the pipeline, or another of the same weights."""
+    if type(pipeline) is cls:
+        return pipeline
+    other: Any = cls
+    return other.from_pipe(pipeline, torch_dtype=pipeline.dtype)
+
+
+def _continuation(
+    pipeline: Any,
+    classes: dict[Task, type],
+    condition_class: type | None,
+    pieces: list[NDArray[np.float32]],
+    window: Window,
+) -> tuple[Any, dict[str, Any]]:
+    """Return the pipeline that goes on from the last frames, and the arguments that give it those."""
+    from PIL import Image
+
+    last = np.concatenate(pieces[-2:])[-window.overlap :]
+    images = [Image.fromarray(_bytes(frame)) for frame in last]
+    if window.overlap > 1 and condition_class is not None:
+        from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
+
+        condition = LTXVideoCondition(video=images, frame_index=0)
+        return _as(condition_class, pipeline), {"conditions": [condition], "image_cond_noise_scale": 0.0}
+    return _as(classes[Task.IMAGE_TO_VIDEO], pipeline), {"image": images[-1]}
+
+
+def _bytes(frame: NDArray[np.float32]) -> NDArray[np.uint8]:
+    rounded: NDArray[np.uint8] = np.rint(np.clip(frame, 0, 1) * 255).astype(np.uint8)
+    return rounded
+
+
+def _call(
+    pipeline: Any, arguments: dict[str, Any], *, seed: int, guidance: float | None, reporter: StepReporter
+) -> NDArray[np.float32]:
+    """Run the pipeline once; return [frames, height, width, 3]."""
+    import torch
+
+    stage = "denoising"
+    with _prepared(pipeline, seed=seed, guidance=guidance, reporter=reporter) as generator:
+        try:
+            with torch.inference_mode():
+                output = pipeline(**arguments, generator=generator, output_type="np").frames
+        except CineletError:
+            raise
+        except torch.OutOfMemoryError as error:
+            message = "The device's memory is full; use a smaller size, fewer frames or a smaller model"
+            raise CapacityError(message) from error
+        except Exception as error:  # whatever a pipeline raises, the caller hears one line of it
+            first_line = (str(error).splitlines() or [""])[0]
+            message = f"{type(pipeline).__name__} failed: {type(error).__name__}: {first_line:.200}"
+            raise ProcessingError(message, stage) from error
+    frames = np.asarray(output[0], dtype=np.float32)
+    if frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames):
+        raise ProcessingError(f"{type(pipeline).__name__} returned no frames (shape {frames.shape})", "decoding")
+    if not np.isfinite(frames).all():
+        message = "The model produced values that are not numbers; try another seed, fewer steps or another precision"
+        raise ProcessingError(message, "decoding")
+    return frames
+
+
+@contextmanager
+def _prepared(pipeline: Any, *, seed: int, guidance: float | None, reporter: StepReporter) -> Iterator[Any]:
+    """Put bar, guidance and random numbers in place, and back afterwards; yields the generator."""
+    import torch
+
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    guider = getattr(pipeline, "guider", None)
+    pipeline.progress_bar = reporter.bar
+    try:
+        # Some families draw from the global generator as well; the caller's numbers go on as if nothing had run.
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            if guidance is not None and guider is not None:
+                pipeline.guider = guider.new(guidance_scale=guidance)
+            yield torch.Generator("cpu").manual_seed(seed)
+    finally:
+        del pipeline.progress_bar
+        if guidance is not None and guider is not None:
+            pipeline.guider = guider
+        pipeline.maybe_free_model_hooks()
