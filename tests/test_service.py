@@ -106,9 +106,7 @@ def test_invalid_input_is_the_specifications_error_and_spends_nothing(
 ) -> None:
     backend = FakeBackend()
     with pytest.raises(ValidationError) as caught:
-        asyncio.run(
-            service(backend, limits=Limits(max_duration=9)).generate_text_to_video(**{"prompt": "a", **values})
-        )
+        asyncio.run(service(backend, limits=Limits(max_duration=9)).generate_text_to_video(**{"prompt": "a", **values}))
     assert (caught.value.message, caught.value.details) == (message, details)
     assert backend.requests == []
 
@@ -142,7 +140,7 @@ def test_any_other_error_is_a_processing_error_with_its_cause(task: Task, tempor
         Task.TEXT_TO_VIDEO: lambda: made.generate_text_to_video("a b"),
         Task.IMAGE_TO_VIDEO: lambda: made.generate_image_to_video(example_image()),
     }[task]
-    with pytest.raises(ProcessingError, match="^Failed to generate video: boom$") as caught:
+    with pytest.raises(ProcessingError, match=r"^Failed to generate video: boom$") as caught:
         asyncio.run(work())
     assert caught.value.stage == task.replace("-", "_")
     assert caught.value.__cause__ is cause
@@ -227,7 +225,7 @@ def test_cancelling_the_awaiting_task_stops_the_backend_and_leaves_nothing(tempo
 
     async def cancelled() -> None:
         task = asyncio.ensure_future(service(backend).generate(request()))
-        while not backend.requests:
+        while not backend.requests:  # noqa: ASYNC110  (the fake is no asyncio object)
             await asyncio.sleep(0.005)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

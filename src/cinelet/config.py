@@ -93,8 +93,8 @@ class Config(BaseSettings, metaclass=_NamesFromEnvironment):
     cinelet_log_format: Literal["auto", "json", "human"] = "auto"
     """Log lines on stderr: `json`, `human`, or `auto`: human on a terminal and JSON elsewhere."""
 
-    cinelet_log_level: LogLevel = "WARNING"
-    """Least level that is logged: `DEBUG`, `INFO`, `WARNING` or `ERROR`."""
+    cinelet_log_level: LogLevel | None = None
+    """Least level that is logged: `DEBUG`, `INFO`, `WARNING` or `ERROR`. Default: the command line logs nothing."""
 
     cinelet_debug: bool = False
     """Whether the command line shows the traceback of an error."""

@@ -14,7 +14,13 @@ from typing import Any, Self
 import pydantic
 
 from cinelet.domain.backend import Backend, Capabilities, Context, GeneratedVideo
-from cinelet.domain.errors import CineletError, FileSizeError, ProcessingError, ValidationError
+from cinelet.domain.errors import (
+    CineletError,
+    FileSizeError,
+    GenerationCancelledError,
+    ProcessingError,
+    ValidationError,
+)
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Stage
 from cinelet.domain.request import Limits, QualityPreset, Task, VideoRequest
@@ -182,6 +188,9 @@ class VideoService:
                 result = await self._run(request, context)
             except asyncio.CancelledError:
                 context.cancel()
+                self.logger.info("The generation was cancelled", extra=facts)
+                raise
+            except GenerationCancelledError:
                 self.logger.info("The generation was cancelled", extra=facts)
                 raise
             except CineletError as error:

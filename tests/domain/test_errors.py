@@ -16,9 +16,7 @@ from cinelet.domain.errors import (
     ValidationError,
 )
 
-EVERY_ERROR = [
-    value for _, value in inspect.getmembers(errors, inspect.isclass) if issubclass(value, CineletError)
-]
+EVERY_ERROR = [value for _, value in inspect.getmembers(errors, inspect.isclass) if issubclass(value, CineletError)]
 
 
 def test_every_error_has_a_code_of_its_own() -> None:

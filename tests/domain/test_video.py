@@ -24,7 +24,9 @@ def result(folder: Path, *, name: str = "video.mp4", owned: bool = False, **valu
     folder.mkdir(exist_ok=True)
     path = folder / name
     path.write_bytes(CONTENT)
-    facts = VideoFacts(64, 48, Fraction(8), 8, 1.0, "h264", "mp4", False, len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
+    facts = VideoFacts(
+        64, 48, Fraction(8), 8, 1.0, "h264", "mp4", False, len(CONTENT), hashlib.sha256(CONTENT).hexdigest()
+    )
     fields: dict[str, Any] = {
         "path": path,
         "request": VideoRequest(task=Task.TEXT_TO_VIDEO, prompt="a red circle", duration=1),
@@ -73,7 +75,7 @@ def test_saving_never_replaces_a_file_that_appears_meanwhile(tmp_path: Path, mon
     def somebody_else_is_faster(_source: object, _copy: object, _size: int) -> None:
         target.write_text("theirs")
 
-    monkeypatch.setattr(video.shutil, "copyfileobj", somebody_else_is_faster)
+    monkeypatch.setattr("shutil.copyfileobj", somebody_else_is_faster)
     with pytest.raises(ValidationError, match="exists already"):
         result(tmp_path / "work").save(target)
     assert target.read_text() == "theirs"
@@ -85,7 +87,7 @@ def test_saving_works_without_hard_links(tmp_path: Path, monkeypatch: pytest.Mon
     def no_links(_source: object, _target: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(video.os, "link", no_links)
+    monkeypatch.setattr("os.link", no_links)
     target = tmp_path / "out.mp4"
     if exists:
         target.touch()
@@ -99,7 +101,7 @@ def test_a_failed_save_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     def disk_is_full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(video.shutil, "copyfileobj", disk_is_full)
+    monkeypatch.setattr("shutil.copyfileobj", disk_is_full)
     with pytest.raises(ValidationError, match="No space left"):
         result(tmp_path / "work").save(tmp_path / "out.mp4")
     assert [path.name for path in tmp_path.iterdir()] == ["work"]
@@ -145,9 +147,7 @@ def test_the_result_is_json_with_the_specifications_names(tmp_path: Path) -> Non
     change = Adjustment("fps", 60, 8, "the model is slow")
     made = json.loads(json.dumps(result(tmp_path / "work", adjustments=(change,)).to_dict()))
     assert (made["video_size"], made["duration"], made["fps"], made["resolution"]) == (len(CONTENT), 1.0, 8, "64x48")
-    assert made["adjustments"] == [
-        {"parameter": "fps", "requested": 60, "applied": 8, "reason": "the model is slow"}
-    ]
+    assert made["adjustments"] == [{"parameter": "fps", "requested": 60, "applied": 8, "reason": "the model is slow"}]
     assert made["asked"]["prompt"] == "a red circle"
     assert made["timings"] == {"denoising": 1.235}
 
@@ -193,9 +193,7 @@ def test_a_notebook_shows_a_player_and_escapes_what_was_typed(tmp_path: Path) ->
     assert bundle["text/plain"] == "<VideoResult 64x48, 1 s at 8 fps, h264, 0 kB>"
 
 
-def test_a_notebook_says_so_when_the_file_is_gone_or_too_large(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_notebook_says_so_when_the_file_is_gone_or_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = result(tmp_path / "work", name="video.webm", owned=True)
     assert "data:video/webm" in made._repr_html_()
     monkeypatch.setattr(video, "MAX_EMBEDDED_BYTES", 1)

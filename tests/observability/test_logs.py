@@ -46,10 +46,13 @@ def test_an_event_is_one_json_object_on_one_line(stream: io.StringIO) -> None:
 
 
 def test_an_exceptions_text_and_traceback_are_redacted(stream: io.StringIO) -> None:
+    def draw() -> None:
+        raise RuntimeError("cannot draw my secret garden with hf_abcdefghij")
+
     logger = logs.get_logger("cinelet.x")
     with private("my secret garden"):
         try:
-            raise RuntimeError("cannot draw my secret garden with hf_abcdefghij")
+            draw()
         except RuntimeError:
             logger.exception("Failed for %s", "my secret garden")
     (line,) = lines(stream)

@@ -64,10 +64,10 @@ def test_tasks_and_threads_inherit_private_texts_and_others_do_not() -> None:
         with private(prompt):
             return await asyncio.to_thread(redact, "one fish and two fish")
 
-    async def both() -> list[str]:
+    async def both() -> tuple[str, str]:
         return await asyncio.gather(hidden("one fish"), hidden("two fish"))
 
-    assert asyncio.run(both()) == ["<prompt> and two fish", "one fish and <prompt>"]
+    assert asyncio.run(both()) == ("<prompt> and two fish", "one fish and <prompt>")
 
 
 def test_values_inside_lists_and_objects_are_redacted() -> None:

@@ -18,7 +18,7 @@ BAD_USAGE = 2
 TERMINATED = 143
 
 # Rich would take most of the time that `cinelet --help` has.
-app = typer.Typer(name="cinelet", rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(name="cinelet", rich_markup_mode=None, pretty_exceptions_enable=False)
 app.command("generate")(generate.generate)
 app.command("probe")(probe.probe)
 app.add_typer(models.app, name="models")
@@ -47,16 +47,18 @@ def run(arguments: list[str]) -> int:
             stream.reconfigure(errors="backslashreplace")
     before = signal.signal(signal.SIGTERM, _terminated)
     try:
-        return int(app(arguments, standalone_mode=False) or 0)
+        code = int(app(arguments or ["--help"], prog_name="cinelet", standalone_mode=False) or 0)
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("interrupted: no file was left unfinished", err=True)
-        return INTERRUPTED
+        code = INTERRUPTED
     except SystemExit as error:
         return int(error.code or 0)
     except Exception as error:  # noqa: BLE001  (the top door: every error becomes one line and an exit code)
         return _report(error, arguments)
     finally:
         signal.signal(signal.SIGTERM, before)
+    if code == INTERRUPTED:
+        typer.echo("interrupted: no file was left unfinished", err=True)
+    return code
 
 
 def _report(error: Exception, arguments: list[str]) -> int:

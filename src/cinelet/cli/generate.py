@@ -63,14 +63,15 @@ def generate(
     from cinelet.observability import logs
 
     config = Config()
-    logs.configure(level=config.cinelet_log_level, log_format=config.cinelet_log_format)
+    # Every error is told once, at the end; logs repeat it for those who ask for them.
+    logs.configure(level=config.cinelet_log_level or "CRITICAL", log_format=config.cinelet_log_format)
     report = Report(as_json=as_json, quiet=quiet, image=image)
     try:
-        texts = [prompt] if prompts is None else _lines(prompts)
         if prompts is not None and prompt is not None:
             raise ValidationError("Give a prompt or --prompts, not both", {"prompt": "Given twice"})
         if prompt is None and prompts is None and image is None:
             raise ValidationError('Say what to show: cinelet generate "a red circle"', {"prompt": "Missing"})
+        texts = [prompt] if prompts is None else _lines(prompts)
         width, height = _size(size)
         values: dict[str, Any] = {
             "image": None if image is None else read_image(image),

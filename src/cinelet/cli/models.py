@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(help="List models, and show what one can do.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="List models, and show what one can do.", rich_markup_mode=None)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 

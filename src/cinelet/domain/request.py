@@ -99,6 +99,9 @@ class VideoRequest(BaseModel):
                 f"Negative prompt must be at most {MAX_PROMPT_CHARACTERS} characters",
                 "Invalid prompt length",
             )
+        for field, text in (("prompt", self.prompt), ("negative_prompt", self.negative_prompt)):
+            if text is not None and not _is_unicode(text):
+                bad(field, f"{field.replace('_', ' ').capitalize()} must be Unicode text", "Holds half a character")
         in_range("duration", "Duration", self.duration, 1, limits.max_duration, unit=" seconds")
         in_range("fps", "FPS", self.fps, 1, MAX_FPS)
         in_range("num_inference_steps", "Inference steps", self.num_inference_steps, 1, MAX_STEPS)
@@ -110,3 +113,12 @@ class VideoRequest(BaseModel):
         if (self.width is None) != (self.height is None):
             bad("size", "Give both width and height, or neither", "Both width and height, or neither")
         return found
+
+
+def _is_unicode(text: str) -> bool:
+    """Tell whether a text can be written as UTF-8; a shell hands over other bytes as lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -92,7 +92,8 @@ class BackendContract:
         video = session.generate(request, Context(tmp_path))
         facts = probe(video.path)
         assert video.path.parent == tmp_path
-        assert (facts.frames, facts.fps, facts.duration) == (9, Fraction(6), pytest.approx(1.5, abs=0.01))
+        assert (facts.frames, facts.fps) == (9, Fraction(6))
+        assert facts.duration == pytest.approx(1.5, abs=0.01)
         if request.width is not None and not _adjusted(video, "width", "height", "size"):
             assert (facts.width, facts.height) == (request.width, request.height)
 

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import asyncio
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from cinelet.backends.registry import ENTRY_POINT_GROUP, BackendRegistry, installed_plugins
+from cinelet.domain.backend import Backend, Context
+from cinelet.domain.errors import ModelUnsupportedError
+from cinelet.domain.model import ModelReference
+from cinelet.testing import BackendContract, ContractCase, FakeBackend
+
+
+class RefusesToClose(FakeBackend):
+    async def aclose(self) -> None:
+        raise RuntimeError("stuck")
+
+
+class Breaks:
+    """A plugin whose backend cannot be made."""
+
+    made: ClassVar[int] = 0
+
+    def __init__(self) -> None:
+        type(self).made += 1
+        raise OSError("no such device")
+
+
+def plugin(scheme: str, value: str = "cinelet.testing:FakeBackend") -> dict[str, EntryPoint]:
+    return {scheme: EntryPoint(scheme, value, ENTRY_POINT_GROUP)}
+
+
+def backend_of(registry: BackendRegistry, reference: str) -> Backend:
+    return registry.backend_of(ModelReference.parse(reference))
+
+
+class TestRegistryOfFakes(BackendContract):
+    unknown_model = "nobody:missing"
+
+    @classmethod
+    def make_backend(cls) -> Backend:
+        return BackendRegistry({"local": FakeBackend}, plugins=lambda: plugin("fake"))
+
+    @pytest.fixture(scope="class", params=["local:org/name", "fake:model"])
+    @classmethod
+    def case(cls, request: pytest.FixtureRequest) -> ContractCase:
+        return ContractCase(request.param)
+
+
+def test_each_scheme_has_its_backend_made_once_and_late() -> None:
+    made: list[FakeBackend] = []
+
+    def factory() -> FakeBackend:
+        made.append(FakeBackend())
+        return made[-1]
+
+    registry = BackendRegistry({"local": factory, "embedded": factory}, plugins=dict)
+    assert made == []
+    assert backend_of(registry, "embedded") is backend_of(registry, "local:org/name") is made[0]
+    assert len(made) == 1
+
+
+def test_a_plugin_adds_a_scheme_and_does_not_take_a_built_in_one() -> None:
+    registry = BackendRegistry({}, plugins=lambda: {**plugin("fake"), **plugin("openai"), **plugin("hf")})
+    assert registry.schemes() == {"fake"}
+    assert isinstance(backend_of(registry, "fake:x"), FakeBackend)
+    with pytest.raises(ModelUnsupportedError):
+        backend_of(registry, "openai:m@https://host.example/v1")
+
+
+@pytest.mark.parametrize(
+    ("reference", "todo"),
+    [
+        ("hf:org/name", "use local:org/name"),
+        ("https://host.example/x", "embedded"),
+        ("openai:m@https://host.example/v1", "embedded"),
+        ("unheard:of", "install the plugin"),
+    ],
+)
+def test_a_scheme_that_nobody_serves_says_what_to_do(reference: str, todo: str) -> None:
+    with pytest.raises(ModelUnsupportedError) as caught:
+        backend_of(BackendRegistry({"local": FakeBackend}, plugins=dict), reference)
+    assert reference in str(caught.value)
+    assert todo in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("no_such_module:Backend", "does not load: ModuleNotFoundError"),
+        (f"{__name__}:Breaks", "does not load"),
+        ("builtins:dict", "does not make a Backend"),
+    ],
+)
+def test_a_broken_plugin_is_named(value: str, why: str) -> None:
+    with pytest.raises(ModelUnsupportedError, match=why) as caught:
+        backend_of(BackendRegistry({}, plugins=lambda: plugin("odd", value)), "odd:x")
+    assert value in str(caught.value)
+
+
+def test_closing_closes_every_backend_even_if_one_refuses() -> None:
+    fine = FakeBackend()
+    registry = BackendRegistry({"local": RefusesToClose, "embedded": lambda: fine}, plugins=dict)
+    backend_of(registry, "local:org/name")
+    backend_of(registry, "embedded")
+    with pytest.raises(ExceptionGroup, match="could not be closed"):
+        asyncio.run(registry.aclose())
+    assert fine.closed
+
+
+def test_a_request_goes_to_the_backend_of_its_model(tmp_path: Path) -> None:
+    one, other = FakeBackend(), FakeBackend()
+    registry = BackendRegistry({"local": lambda: one, "embedded": lambda: other}, plugins=dict)
+    asyncio.run(registry.generate(ContractCase("embedded").request(), Context(tmp_path)))
+    assert (len(one.requests), len(other.requests)) == (0, 1)
+
+
+def test_installed_plugins_are_found_by_their_entry_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "odd-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text("[cinelet.backends]\nodd = cinelet.testing:FakeBackend\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert isinstance(backend_of(BackendRegistry({}), "odd:x"), FakeBackend)
+    assert "odd" in installed_plugins()

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from cinelet.cli import app
+from cinelet.domain.errors import AllModelsFailedError, ModelNotFoundError, RateLimitError
+from tests.cli.conftest import Command
+
+
+def test_help_lists_every_command_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from cinelet.cli.app import run; code = run(['--help'])\n"
+        "heavy = ('torch', 'diffusers', 'transformers', 'av', 'numpy', 'PIL', 'pydantic', 'rich')\n"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    *text, heavy = done.stdout.splitlines()
+    for command in ("generate", "probe", "models", "config", "version"):
+        assert any(line.strip().startswith(command) for line in text)
+    assert heavy == "[]"
+
+
+@pytest.mark.slow
+def test_help_takes_less_than_200_ms() -> None:
+    def seconds() -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "cinelet", "--help"], capture_output=True, check=True, timeout=60)
+        return time.perf_counter() - began
+
+    assert min(seconds() for _ in range(20)) < 0.2
+
+
+def test_the_module_runs_as_a_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cinelet", "version"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == (f"cinelet {version('cinelet')}\n")
+
+
+@pytest.mark.parametrize(("words", "message"), [(["dance"], "No such command 'dance'"), (["--bogus"], "--bogus")])
+def test_a_wrong_command_is_one_line_and_exit_code_two(cinelet: Command, words: list[str], message: str) -> None:
+    done = cinelet(*words)
+    assert done.code == 2
+    (line,) = done.err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+
+
+def test_no_command_shows_the_help(cinelet: Command) -> None:
+    done = cinelet()
+    assert "Usage: cinelet" in done.out + done.err
+
+
+def test_a_group_of_errors_tells_each_cause() -> None:
+    group = AllModelsFailedError("Every model failed", [ModelNotFoundError("no a"), RateLimitError("slow\nb")])
+    assert app.error_lines(group) == ["error: Every model failed", "  no a", "  slow b"]
+
+
+def test_a_foreign_error_is_named_and_redacted() -> None:
+    assert app.error_lines(LookupError("hf_abcdefghij")) == ["error: LookupError: *** (--debug shows where)"]
+
+
+def test_config_tells_value_and_source_and_masks_secrets(cinelet: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secretsecret")
+    monkeypatch.setenv("MAX_VIDEO_DURATION", "9")
+    done = cinelet("config")
+    lines = done.out.splitlines()
+    assert lines[lines.index("MAX_VIDEO_DURATION=9") + 1].strip() == "from: environment (MAX_VIDEO_DURATION)"
+    assert lines[lines.index("VIDEO_QUALITY_PRESET=medium") + 1].strip() == "from: default"
+    assert "HF_TOKEN=***" in lines
+    assert "secret" not in done.out
+    assert cinelet("config", "--json").json["MAX_VIDEO_DURATION"]["value"] == 9
+
+
+def test_models_are_listed_with_their_roles(cinelet: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEFAULT_TEXT_TO_VIDEO_MODEL", "org/mine")
+    listed = cinelet("models", "list", "--json").json["models"]
+    assert listed["org/mine"] == ["default for text-to-video"]
+    assert listed["embedded"] == ["inside the package", "default for image-to-video"]
+    assert listed["cerspense/zeroscope_v2_XL"] == ["fallback"]
+    assert "org/mine" in cinelet("models", "list").out
+
+
+def test_a_model_is_shown_with_what_it_can_do(cinelet: Command) -> None:
+    shown = cinelet("models", "show", "fake:x", "--json").json
+    assert (shown["tasks"], shown["default_size"]) == (["image-to-video", "text-to-video"], "64x48")
+    assert "seed" in shown["parameters"]
+    text = cinelet("models", "show", "fake:x").out
+    assert "runs_on          this machine (fake)" in text.splitlines()
+
+
+def test_probe_measures_a_file(cinelet: Command) -> None:
+    cinelet("generate", "a", "--model", "fake:x", "--duration", "1", "-o", "a.mp4")
+    probed = cinelet("probe", "a.mp4", "--json").json
+    assert (probed["resolution"], probed["fps"], probed["frames"], probed["codec"]) == ("64x48", 8.0, 8, "h264")
+    assert "resolution  64x48" in cinelet("probe", "a.mp4").out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "message"),
+    [("no.mp4", 2, "does not exist"), (".", 2, "is not a file"), ("text.mp4", 1, "text.mp4")],
+)
+def test_probe_refuses_what_is_no_video(cinelet: Command, bare: Path, name: str, code: int, message: str) -> None:
+    (bare / "text.mp4").write_text("not a video")
+    done = cinelet("probe", name)
+    assert done.code == code
+    (line,) = done.err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cinelet
+from cinelet import assembly
+from cinelet.config import Config
+from cinelet.domain.errors import (
+    DeadlineExceededError,
+    GenerationCancelledError,
+    ModelUnsupportedError,
+    ProcessingError,
+    ValidationError,
+)
+from cinelet.domain.progress import Progress, Stage
+from cinelet.testing import FakeBackend, decoded_frames, example_image
+from tests.doors import door_with
+
+
+@pytest.fixture
+def backend() -> Iterator[FakeBackend]:
+    with door_with(FakeBackend()) as fake:
+        yield fake
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
+@pytest.mark.usefixtures("backend")
+def test_one_line_makes_and_saves_a_video(tmp_path: Path, temporary: Path) -> None:
+    saved = cinelet.generate("a red circle", model="fake:x", duration=1).save(tmp_path / "out.mp4")
+    assert decoded_frames(saved).shape == (8, 48, 64, 3)
+    gc.collect()
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.usefixtures("backend")
+def test_the_result_holds_its_file_while_it_is_held(temporary: Path) -> None:
+    result = cinelet.generate("a red circle", model="fake:x", duration=1)
+    gc.collect()
+    assert result.read_bytes()
+    result.close()
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.usefixtures("backend")
+def test_it_works_inside_a_running_event_loop() -> None:
+    async def cell() -> str:
+        return cinelet.generate("a red circle", model="fake:x", duration=1).facts.codec
+
+    assert asyncio.run(cell()) == "h264"
+
+
+@pytest.mark.usefixtures("backend")
+def test_threads_may_call_it_at_the_same_time() -> None:
+    made: dict[int, int | None] = {}
+
+    def work(seed: int) -> None:
+        made[seed] = cinelet.generate("a", model="fake:x", duration=1, seed=seed).seed
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == {0: 0, 1: 1, 2: 2}
+
+
+@pytest.mark.parametrize("kind", ["bytes", "path", "text"])
+def test_an_image_may_be_bytes_or_a_file(backend: FakeBackend, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "image.png"
+    path.write_bytes(example_image())
+    image: Any = {"bytes": example_image(), "path": path, "text": str(path)}[kind]
+    cinelet.generate(image=image, model="fake:x", duration=1).close()
+    assert backend.requests[0].image == example_image()
+    assert backend.requests[0].prompt is None
+
+
+@pytest.mark.usefixtures("backend")
+def test_a_missing_image_is_named() -> None:
+    with pytest.raises(ValidationError, match=r"nowhere\.png cannot be read: No such file"):
+        cinelet.generate(image="nowhere.png", model="fake:x")
+
+
+def test_every_parameter_reaches_the_backend(backend: FakeBackend) -> None:
+    given: dict[str, Any] = {
+        "negative_prompt": "blurry", "duration": 1.5, "fps": 4, "num_inference_steps": 3, "guidance_scale": 2.5,
+        "seed": 9, "width": 64, "height": 32, "image_fit": "pad", "preset": "low", "codec": "vp9",
+    }  # fmt: skip
+    cinelet.generate("a", model="fake:x", **given).close()
+    (request,) = backend.requests
+    assert {name: getattr(request, name) for name in given} == given
+
+
+@pytest.mark.usefixtures("backend")
+def test_progress_is_heard() -> None:
+    seen: list[Progress] = []
+    cinelet.generate("a", model="fake:x", duration=1, on_progress=seen.append).close()
+    assert (seen[0].stage, seen[-1].fraction) == (Stage.LOADING, 1.0)
+
+
+def test_a_deadline_ends_it(backend: FakeBackend, temporary: Path) -> None:
+    backend.step_seconds = 60
+    with pytest.raises(DeadlineExceededError, match=r"0\.2 s"):
+        cinelet.generate("a", model="fake:x", deadline_seconds=0.2)
+    assert list(temporary.iterdir()) == []
+
+
+def test_an_interrupt_stops_the_work_before_it_is_raised(
+    backend: FakeBackend, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.step_seconds = 60
+    stopped: list[type[BaseException]] = []
+    generate = backend._generate
+
+    def watched(*arguments: Any) -> Any:
+        try:
+            return generate(*arguments)
+        except BaseException as error:
+            stopped.append(type(error))
+            raise
+
+    def interrupted(_future: object) -> None:
+        while not backend.requests:
+            threading.Event().wait(0.005)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(backend, "_generate", watched)
+    monkeypatch.setattr("concurrent.futures.Future.result", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cinelet.generate("a", model="fake:x")
+    assert stopped == [GenerationCancelledError]
+    assert list(temporary.iterdir()) == []
+
+
+def test_an_error_of_the_backend_is_raised_here(backend: FakeBackend, temporary: Path) -> None:
+    backend.error = RuntimeError("boom")
+    with pytest.raises(ProcessingError, match="boom"):
+        cinelet.generate("a", model="fake:x")
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_service_needs_no_arguments_and_takes_its_settings_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setenv("MAX_VIDEO_DURATION", "9")
+    monkeypatch.setenv("VIDEO_QUALITY_PRESET", "low")
+    monkeypatch.setenv("DEFAULT_TEXT_TO_VIDEO_MODEL", "fake:x")
+    service = cinelet.VideoService()
+    assert (service.limits.max_duration, service.preset) == (9, "low")
+    assert service.default_models["text-to-video"] == "fake:x"  # type: ignore[index]
+
+
+def test_this_machines_models_share_one_backend() -> None:
+    registry = assembly.make_registry(Config())
+    assert {"embedded", "local", "hub"} <= registry.schemes()
+
+
+def test_without_torch_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "torch" else name)
+    with pytest.raises(ModelUnsupportedError, match=r"needs torch; install with: pip install 'cinelet\[local\]'"):
+        asyncio.run(assembly.VideoService().capabilities("embedded"))
+
+
+def test_every_public_name_is_there_and_says_what_it_is() -> None:
+    for name in cinelet.__all__:
+        assert name == "__version__" or getattr(cinelet, name).__doc__
+    assert set(cinelet.__all__) == set(dir(cinelet)) == {*cinelet._HOME_OF, "__version__"}
+    with pytest.raises(AttributeError):
+        _ = cinelet.no_such_name
+
+
+@pytest.mark.parametrize("statement", ["import cinelet", "import cinelet.cli.app", "import cinelet.assembly"])
+def test_importing_loads_nothing_heavy(statement: str) -> None:
+    heavy = ("torch", "diffusers", "transformers", "av", "PIL")
+    code = f"{statement}\nimport sys; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
