@@ -177,7 +177,6 @@ class DiffusersBackend:
 
     def _folder(self, reference: ModelReference, *, context: Context | None, weights: bool) -> ModelFolder:
         """Find the model's files, downloading what is missing."""
-        from cinelet.backends.diffusers import hub
         from cinelet.backends.diffusers.model_folder import open_folder
 
         if reference.name in self._directories and reference.scheme == reference.name:
@@ -187,6 +186,8 @@ class DiffusersBackend:
         if reference.scheme not in {"local", "hub"}:
             message = f"{reference} does not name a model that runs on this machine"
             raise ModelUnsupportedError(f"{message}; use local:org/name or local:./directory", str(reference))
+        from cinelet.backends.diffusers import hub
+
         downloaded = hub.download(
             reference.name,
             cache_dir=self._cache_dir,

@@ -66,10 +66,11 @@ class PipelineCache:
 
         device = choose_device(self._wanted_device)
         cls: Any = find_class(folder.class_name, folder.reference)
+        _disable_bars()
         try:
             pipeline = cls.from_pretrained(
                 folder.path,
-                torch_dtype=choose_dtype(device),
+                dtype=choose_dtype(device),
                 use_safetensors=True,
                 local_files_only=True,
             ).to(device)
@@ -96,6 +97,15 @@ class PipelineCache:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _disable_bars() -> None:
+    """Keep the libraries' own progress bars off the terminal; ours says what is being done."""
+    import diffusers.utils.logging
+    import transformers.utils.logging
+
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
 
 
 def _mend(pipeline: Any) -> None:

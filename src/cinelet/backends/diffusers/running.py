@@ -52,7 +52,7 @@ def _as(cls: type, pipeline: Any) -> Any:
     if type(pipeline) is cls:
         return pipeline
     other: Any = cls
-    return other.from_pipe(pipeline, torch_dtype=pipeline.dtype)
+    return other.from_pipe(pipeline, dtype=pipeline.dtype)
 
 
 def _continuation(
