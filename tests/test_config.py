@@ -90,6 +90,7 @@ def test_the_class_cannot_be_changed_in_silence() -> None:
         ("FALLBACK_IMAGE_TO_VIDEO_MODELS", "a/b,nonsense"),
         ("CINELET_DEVICE", "tpu9"),
         ("CINELET_LOG_LEVEL", "LOUD"),
+        ("HF_ENDPOINT", "mirror.example"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_the_variable(

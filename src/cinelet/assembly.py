@@ -67,6 +67,7 @@ def _diffusers_backend(config: Config) -> Backend:
         directories={"embedded": embedded.directory()},
         cache_dir=config.hf_hub_cache,
         hf_token=config.hf_token.get_secret_value() if config.hf_token else None,
+        endpoint=config.hf_endpoint,
         device=config.cinelet_device,
     )
 

@@ -90,6 +90,9 @@ class Config(BaseSettings, metaclass=_NamesFromEnvironment):
     hf_hub_cache: Path | None = None
     """Folder for models from the Hub. Default: the Hugging Face cache, shared with other programs."""
 
+    hf_endpoint: str | None = Field(default=None, pattern=r"^https?://")
+    """Address of the Hub, for a mirror of it. Default: https://huggingface.co."""
+
     cinelet_log_format: Literal["auto", "json", "human"] = "auto"
     """Log lines on stderr: `json`, `human`, or `auto`: human on a terminal and JSON elsewhere."""
 

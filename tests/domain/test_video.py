@@ -190,7 +190,7 @@ def test_a_notebook_shows_a_player_and_escapes_what_was_typed(tmp_path: Path) ->
     assert 'src="data:video/mp4;base64,AAAAGGZ0eXBpc29tLW5vdC1yZWFsbHk="' in bundle["text/html"]
     assert "<script>" not in bundle["text/html"]
     assert "<i>" not in bundle["text/html"]
-    assert bundle["text/plain"] == "<VideoResult 64x48, 1 s at 8 fps, h264, 0 kB>"
+    assert bundle["text/plain"] == "<VideoResult 64x48, 1 s at 8 fps, h264, 0.0 kB>"
 
 
 def test_a_notebook_says_so_when_the_file_is_gone_or_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,8 @@ def test_tasks_and_threads_inherit_private_texts_and_others_do_not() -> None:
             return await asyncio.to_thread(redact, "one fish and two fish")
 
     async def both() -> tuple[str, str]:
-        return await asyncio.gather(hidden("one fish"), hidden("two fish"))
+        one, two = await asyncio.gather(hidden("one fish"), hidden("two fish"))
+        return one, two
 
     assert asyncio.run(both()) == ("<prompt> and two fish", "one fish and <prompt>")
 

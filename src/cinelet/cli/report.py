@@ -34,7 +34,8 @@ class Report:
 
     def add(self, result: VideoResult, saved: Path) -> None:
         """Take a video that was saved."""
-        command = result.command(image=str(self._image or "IMAGE"), output=str(saved))
+        # Without --output: the name is taken now, and a repetition should neither ask nor fail.
+        command = result.command(image=str(self._image or "IMAGE"))
         self._entries.append({**result.to_dict(), "path": str(saved), "command": command})
         if not self._as_json and not self._quiet:
             typer.echo("\n".join(_lines(result, saved, command)))

@@ -147,7 +147,7 @@ class VideoResult:
     def summary(self) -> str:
         """Return the facts in one line, such as "128x128, 2 s at 8 fps, h264, 14 kB"."""
         facts = self.facts
-        size = f"{facts.size / 1000:.0f} kB" if facts.size < 1_000_000 else f"{facts.size / 1_000_000:.1f} MB"
+        size = f"{facts.size / 1000:.1f} kB" if facts.size < 1_000_000 else f"{facts.size / 1_000_000:.1f} MB"
         return f"{facts.resolution}, {facts.duration:g} s at {float(facts.fps):g} fps, {facts.codec}, {size}"
 
     def _repr_html_(self) -> str:
