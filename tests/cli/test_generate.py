@@ -40,7 +40,8 @@ def test_every_option_reaches_the_model(cinelet: Command, backend: FakeBackend, 
     done = cinelet(
         "generate", "a cat", "--model", "fake:x", "--image", "cat.png", "--negative-prompt", "blur",
         "--duration", "1.5", "--fps", "4", "--steps", "2", "--seed", "3", "--size", "96x64",
-        "--guidance", "2.5", "--preset", "high", "--codec", "vp9", "--image-fit", "pad", "--deadline", "60", "-o", "cat.webm",
+        "--guidance", "2.5", "--preset", "high", "--codec", "vp9", "--image-fit", "pad",
+        "--deadline", "60", "-o", "cat.webm",
     )  # fmt: skip
     assert done.code == 0, done.err
     (request,) = backend.requests
