@@ -57,7 +57,7 @@ def cases(count: int, *, frames: int, seed: int = 2026) -> list[Case]:
 def load(source: Path) -> LTXPipeline:
     """Load a run or exported weights, in single precision."""
     if (source / "model_index.json").exists():
-        return LTXPipeline.from_pretrained(source, torch_dtype=torch.float32, use_safetensors=True)
+        return LTXPipeline.from_pretrained(source, dtype=torch.float32, use_safetensors=True)
     return assemble(source)
 
 

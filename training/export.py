@@ -69,7 +69,9 @@ def card(folder: Path) -> dict[str, Any]:
 
 def export(folder: Path, target: Path) -> int:
     """Write the pipeline and `cinelet.json` to `target` (replaced as a whole); return its size in bytes."""
-    pipeline = assemble(folder).to(torch.float16)
+    pipeline = assemble(folder)
+    for module in (pipeline.transformer, pipeline.text_encoder, pipeline.vae):
+        module.half()
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         fresh = Path(scratch) / "weights"
