@@ -66,12 +66,12 @@ class PipelineCache:
 
         device = choose_device(self._wanted_device)
         cls: Any = find_class(folder.class_name, folder.reference)
-        _disable_bars()
         try:
             pipeline = cls.from_pretrained(
                 folder.path,
                 dtype=choose_dtype(device),
                 use_safetensors=True,
+                variant=folder.variant,
                 local_files_only=True,
             ).to(device)
         except torch.OutOfMemoryError as error:
@@ -97,15 +97,6 @@ class PipelineCache:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-
-def _disable_bars() -> None:
-    """Keep the libraries' own progress bars off the terminal; ours says what is being done."""
-    import diffusers.utils.logging
-    import transformers.utils.logging
-
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
 
 
 def _mend(pipeline: Any) -> None:

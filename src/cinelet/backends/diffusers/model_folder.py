@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from cinelet.backends.diffusers.card import ModelCard, read_card
+from cinelet.backends.diffusers.weight_files import choose_variant, refuse_pickle
 from cinelet.domain.errors import ModelNotFoundError, ModelUnsupportedError
 
 INDEX_NAME = "model_index.json"
 MAX_JSON_BYTES = 10_000_000
 MAX_HEADER_BYTES = 100_000_000
-PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 _LIBRARIES = frozenset({"diffusers", "transformers"})
 
 
@@ -44,6 +44,12 @@ class ModelFolder:
         return {}
 
     @cached_property
+    def variant(self) -> str | None:
+        """The variant of the weights to load, as "fp16", where there are no plain ones."""
+        files = {name: [file.name for file in (self.path / name).glob("*")] for name in self.components}
+        return choose_variant(files)
+
+    @cached_property
     def weight_bytes(self) -> int:
         """Sum the tensors that the safetensors headers list."""
         files = (file for component in self.components for file in (self.path / component).glob("*.safetensors"))
@@ -56,6 +62,15 @@ def open_folder(path: Path, reference: str) -> ModelFolder:
     Raises `ModelNotFoundError` where there is no diffusers model and `ModelUnsupportedError` for one that names foreign
     code, has weights in pickle files only, or whose files lead out of the folder.
     """
+    model = read_index(path, reference)
+    for name in model.components:
+        _check_files(path / name, name, reference)
+    _check_inside(path, reference)
+    return replace(model, card=read_card(path))
+
+
+def read_index(path: Path, reference: str) -> ModelFolder:
+    """Check the index of the folder `path` alone, as `open_folder` does; the other files need not be there yet."""
     if not path.is_dir():
         what = "is a file, not a directory" if path.exists() else "does not exist"
         raise ModelNotFoundError(f"{reference}: {path} {what}; give the directory of a diffusers model")
@@ -67,11 +82,7 @@ def open_folder(path: Path, reference: str) -> ModelFolder:
     if not isinstance(class_name, str) or not class_name.isidentifier():
         message = f"{reference}: {INDEX_NAME} names a pipeline class that is not diffusers' own ({class_name!r:.80})"
         raise ModelUnsupportedError(f"{message}; foreign code is never run", reference)
-    components = dict(_components(index, reference))
-    for name in components:
-        _check_weights(path / name, name, reference)
-    _check_inside(path, reference)
-    return ModelFolder(path, reference, class_name, components, index, read_card(path))
+    return ModelFolder(path, reference, class_name, dict(_components(index, reference)), index, ModelCard())
 
 
 def _components(index: Mapping[str, Any], reference: str) -> list[tuple[str, tuple[str, str]]]:
@@ -104,17 +115,15 @@ def _is_known(library: str) -> bool:
     return (Path(spec.submodule_search_locations[0]) / "pipelines" / library).is_dir()
 
 
-def _check_weights(folder: Path, name: str, reference: str) -> None:
+def _check_files(folder: Path, name: str, reference: str) -> None:
     """Refuse a component whose weights are in pickle files only, or that brings code."""
     if not folder.is_dir():
         return
-    suffixes = {file.suffix.lower() for file in folder.iterdir()}
-    if ".py" in suffixes:
+    names = [file.name for file in folder.iterdir()]
+    if any(name.lower().endswith(".py") for name in names):
         message = f"{reference}: the component {name} brings Python code, which is never run"
         raise ModelUnsupportedError(f"{message}; use a model in diffusers' own format", reference)
-    if suffixes & PICKLE_SUFFIXES and ".safetensors" not in suffixes:
-        message = f"{reference}: the weights of {name} are in pickle files, which can run code when they are read"
-        raise ModelUnsupportedError(f"{message}; convert them to safetensors", reference)
+    refuse_pickle(name, names, reference)
 
 
 def _check_inside(path: Path, reference: str) -> None:
@@ -122,7 +131,8 @@ def _check_inside(path: Path, reference: str) -> None:
     root = path.resolve()
     allowed = [root]
     if root.parent.name == "snapshots":
-        allowed.append(root.parent.parent / "blobs")
+        # Beside the snapshots, and what all repositories of the cache share.
+        allowed += [root.parent.parent / "blobs", root.parent.parent.parent / "blobs"]
     for file in root.rglob("*"):
         if file.is_symlink() and not any(file.resolve().is_relative_to(place) for place in allowed):
             message = f"{reference}: {file.relative_to(root)} is a link that leads out of the model's directory"
