@@ -17,7 +17,7 @@ from cinelet.domain.errors import (
 )
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
-_NO_WRITING = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_NO_WRITING = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR})
 
 
 @contextmanager

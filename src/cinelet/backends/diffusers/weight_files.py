@@ -38,7 +38,7 @@ def needed_files(listed: Iterable[str], components: Iterable[str], *, weights: b
     """Return what to download of the files that a repository lists, in the order of the list.
 
     weights: False for what tells a model's capabilities, its configurations. Raises `ModelUnsupportedError` for a
-    component whose weights are in pickle files only, and for one without any file.
+    component whose weights are in pickle files only.
     """
     folders: dict[str, list[str]] = {name: [] for name in components}
     paths = [PurePosixPath(path) for path in listed]
