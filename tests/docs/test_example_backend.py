@@ -20,8 +20,8 @@ SOURCE = PACKAGE / "src" / "cinelet_gradient" / "__init__.py"
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     """An environment in which the package is installed, beside this project."""
     folder = tmp_path_factory.mktemp("site")
-    install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--target", folder]
-    subprocess.run([sys.executable, *install, PACKAGE], check=True, capture_output=True)
+    install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--target"]
+    subprocess.run([sys.executable, *install, str(folder), str(PACKAGE)], check=True, capture_output=True)
     return {**os.environ, "PYTHONPATH": str(folder)}
 
 
