@@ -58,7 +58,7 @@ def clip_text(*, width: int, heads: int = 4) -> Any:
     return transformers.CLIPTextModel(config)
 
 
-def clip_vision(*, width: int, image_size: int = 32) -> Any:
+def clip_vision(*, width: int, image_size: int = 32, projection: bool = True) -> Any:
     config = transformers.CLIPVisionConfig(
         hidden_size=width,
         projection_dim=width,
@@ -68,7 +68,7 @@ def clip_vision(*, width: int, image_size: int = 32) -> Any:
         intermediate_size=16,
         patch_size=image_size // 4,
     )
-    return transformers.CLIPVisionModelWithProjection(config)
+    return (transformers.CLIPVisionModelWithProjection if projection else transformers.CLIPVisionModel)(config)
 
 
 def clip_images() -> Any:

@@ -57,7 +57,7 @@ def _cogvideox(pipeline: Any, **settings: Any) -> Any:
         sample_frames=9,
         patch_size=2,
         temporal_compression_ratio=4,
-        max_text_seq_length=16,
+        max_text_seq_length=226,
         **settings,
     )
     autoencoder = diffusers.AutoencoderKLCogVideoX(
@@ -65,7 +65,7 @@ def _cogvideox(pipeline: Any, **settings: Any) -> Any:
         out_channels=3,
         down_block_types=("CogVideoXDownBlock3D",) * 4,
         up_block_types=("CogVideoXUpBlock3D",) * 4,
-        block_out_channels=(8,) * 4,
+        block_out_channels=(4,) * 4,
         latent_channels=4,
         layers_per_block=1,
         norm_num_groups=2,

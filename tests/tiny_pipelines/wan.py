@@ -69,7 +69,7 @@ def wan_i2v() -> Any:
         vae=_wan_autoencoder(),
         scheduler=flow(shift=7.0),
         transformer=_wan_transformer(inputs=36, image_dim=4),
-        image_encoder=clip_vision(width=4),
+        image_encoder=clip_vision(width=4, projection=False),
         image_processor=clip_images(),
     )
 

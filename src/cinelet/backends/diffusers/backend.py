@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,8 +23,11 @@ if TYPE_CHECKING:
     from cinelet.backends.diffusers.model_folder import ModelFolder
     from cinelet.backends.diffusers.plan import Model
 
+MAX_WAITING = 64
+"""Requests with a thread, of which one has the device; the others wait for a thread."""
+
 _LOCK_POLL_SECONDS = 0.05
-_T = TypeVar("_T")
+_Result = TypeVar("_Result")
 
 
 class DiffusersBackend:
@@ -51,14 +56,15 @@ class DiffusersBackend:
         self._kept_models = kept_models
         self._pipelines: PipelineCache | None = None
         self._busy = threading.Lock()
+        self._threads = ThreadPoolExecutor(MAX_WAITING, thread_name_prefix="diffusers")
 
     async def capabilities(self, model: ModelReference) -> Capabilities:
         """Read the model's files, without its weights; a Hub model's configuration is downloaded if need be."""
-        return await asyncio.to_thread(self._capabilities, model)
+        return await self._start(self._capabilities, model)
 
     async def generate(self, request: VideoRequest, context: Context) -> GeneratedVideo:
         """Make the video in a thread. Cancelling the awaiting task cancels the context and waits for the thread."""
-        work = asyncio.ensure_future(asyncio.to_thread(self._generate, request, context))
+        work = self._start(self._generate, request, context)
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -70,7 +76,15 @@ class DiffusersBackend:
 
     async def aclose(self) -> None:
         """Wait for the running generation, then forget the loaded models."""
-        await asyncio.to_thread(self._close)
+        await self._start(self._close)
+        self._threads.shutdown(wait=False)
+
+    def _start(self, work: Callable[..., _Result], *arguments: Any) -> asyncio.Future[_Result]:
+        """Run blocking work in a thread of its own. The loop's own threads are few, and others need them."""
+        variables = contextvars.copy_context()
+        return asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: variables.run(_quietly, work, *arguments)
+        )
 
     def _close(self) -> None:
         with self._busy:
@@ -217,6 +231,13 @@ class DiffusersBackend:
         )
 
 
+def _quietly(work: Callable[..., _Result], *arguments: Any) -> _Result:
+    from cinelet.backends.diffusers.quiet import quiet_libraries
+
+    with quiet_libraries():
+        return work(*arguments)
+
+
 def _guider_scale(folder: ModelFolder) -> float | None:
     """Return the guidance that a guider component is configured with."""
     value = folder.config("guider").get("guidance_scale")
@@ -235,20 +256,8 @@ def _cut_prompt(pipeline: Any, arguments: Mapping[str, Any]) -> list[Adjustment]
     limit = parameter.default if parameter is not None else getattr(tokenizer, "model_max_length", None)
     if not isinstance(limit, int) or limit > 100_000:
         return []
-    count = _quietly(lambda: len(tokenizer(prompt).input_ids))
+    count = len(tokenizer(prompt).input_ids)
     if count <= limit:
         return []
     reason = f"the model reads the first {limit} tokens of a prompt, and this one has {count}; the rest is cut off"
     return [Adjustment("prompt", f"{count} tokens", f"{limit} tokens", reason)]
-
-
-def _quietly(work: Callable[[], _T]) -> _T:
-    """Run without the warnings that transformers prints about what is reported as an adjustment anyway."""
-    from transformers.utils import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        return work()
-    finally:
-        logging.set_verbosity(before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -51,8 +52,10 @@ def _as(cls: type, pipeline: Any) -> Any:
     """Return the pipeline, or another of the same weights."""
     if type(pipeline) is cls:
         return pipeline
-    other: Any = cls
-    return other.from_pipe(pipeline, dtype=pipeline.dtype)
+    # Not `from_pipe`: it casts the shared weights, those that must stay in float32 among them.
+    parts = {**pipeline.config, **pipeline.components}
+    names = inspect.signature(cls).parameters
+    return cls(**{name: parts[name] for name in names if name in parts})
 
 
 def _continuation(

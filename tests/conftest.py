@@ -1,0 +1,41 @@
+"""Fixtures of all tests: real models, small enough to be made on the spot."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+TinyPipeline = Callable[[str], Path]
+
+
+@pytest.fixture(scope="session")
+def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> TinyPipeline:
+    """Return the folder of a tiny pipeline by its name in `tests.tiny_pipelines.TASKS`; it must stay as it is.
+
+    Each is built once a run, by the first process that wants it. Nothing is kept for later runs: making one takes less
+    time than finding out whether an old one still fits.
+    """
+    import torch
+    from filelock import FileLock
+
+    from tests.tiny_pipelines import build
+
+    # Many threads on tiny tensors only wait for each other, and the runs would depend on how many there are.
+    torch.set_num_threads(1)
+    in_worker = "PYTEST_XDIST_WORKER" in os.environ
+    base = tmp_path_factory.getbasetemp()
+    shelf = (base.parent if in_worker else base) / "tiny-pipelines"
+    shelf.mkdir(exist_ok=True)
+
+    def find(name: str) -> Path:
+        folder = shelf / name
+        with FileLock(shelf / f"{name}.lock"):
+            if not folder.exists():
+                build(name, shelf / f"{name}.part")
+                (shelf / f"{name}.part").rename(folder)
+        return folder
+
+    return find
