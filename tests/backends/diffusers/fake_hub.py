@@ -54,7 +54,7 @@ class FakeHub:
     """If set, every request is answered with it."""
     retry_after: str | None = None
     cuts_bytes: list[int] = field(default_factory=list)
-    """After so many bytes the next large file's connection breaks, once for each entry."""
+    """After so many bytes the connection of the next file with more breaks, once for each entry."""
     shortened_bytes: int = 0
     """Large files lack so many bytes at their end, and the answer is well formed."""
     stalls: bool = False
@@ -171,9 +171,10 @@ class _Handler(BaseHTTPRequestHandler):
         elif name.endswith(_LARGE):
             digest = hashlib.sha256(content).hexdigest()
             linked = {"X-Linked-Etag": f'"{digest}"', "X-Linked-Size": str(len(content))}
-            self._answer(302, b"", **commit, **linked, Location=f"{self.hub.cdn_url}/large/{digest}?signature=secret")
+            address = f"{self.hub.cdn_url}/large/{digest}?signature=secret"
+            self._answer(302, b"", {**commit, **linked, "Location": address})
         else:
-            self._answer(200, content, **commit, ETag=f'"{_git_hash(content)}"')
+            self._answer(200, content, {**commit, "ETag": f'"{_git_hash(content)}"'})
 
     def _large(self, digest: str) -> None:
         contents = [content for found in self.hub.repositories.values() for content in found.files.values()]
@@ -182,24 +183,25 @@ class _Handler(BaseHTTPRequestHandler):
         asked = self.headers.get("Range")
         begin = int(asked.removeprefix("bytes=").partition("-")[0]) if asked else 0
         place = {"Content-Range": f"bytes {begin}-{len(content) - 1}/{len(content)}"} if asked else {}
-        self._answer(206 if asked else 200, content[begin:], large=True, ETag=f'"{digest}"', **place)
+        self._answer(206 if asked else 200, content[begin:], {"ETag": f'"{digest}"', **place}, large=True)
 
     def _json(self, value: Any, **headers: str) -> None:
-        self._answer(200, json.dumps(value).encode(), **{"Content-Type": "application/json", **headers})
+        self._answer(200, json.dumps(value).encode(), {"Content-Type": "application/json", **headers})
 
     def _refuse(self, status: int, code: str, message: str, **headers: str) -> None:
         named = {"X-Error-Code": code, "X-Error-Message": message, "X-Request-Id": "request-1"}
         given = {name: value for name, value in named.items() if value}
-        self._answer(status, json.dumps({"error": message}).encode(), **given, **headers)
+        self._answer(status, json.dumps({"error": message}).encode(), {**given, **headers})
 
-    def _answer(self, status: int, content: bytes, *, large: bool = False, **headers: str) -> None:
+    def _answer(self, status: int, content: bytes, headers: Mapping[str, str], *, large: bool = False) -> None:
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(content))}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command == "HEAD":
             return
-        limit = self.hub.cuts_bytes.pop(0) if large and self.hub.cuts_bytes else len(content)
+        cut = large and self.hub.cuts_bytes and self.hub.cuts_bytes[0] < len(content)
+        limit = self.hub.cuts_bytes.pop(0) if cut else len(content)
         try:
             for begin in range(0, limit, _CHUNK_BYTES):
                 self.wfile.write(content[begin : min(begin + _CHUNK_BYTES, limit)])

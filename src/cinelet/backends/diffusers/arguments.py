@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +83,13 @@ def pipeline_classes(folder: ModelFolder, family: Family) -> dict[Task, type]:
         message = f"{folder.reference}: {folder.class_name} takes neither a prompt nor one image"
         raise ModelUnsupportedError(f"{message}; use a text-to-video or image-to-video model", folder.reference)
     return found
+
+
+def check_task(task: Task, classes: Mapping[Task, type], reference: str) -> None:
+    """Raise `ModelUnsupportedError` for a task that a model lacks. classes: what `pipeline_classes` found."""
+    if task not in classes:
+        message = f"{reference} cannot do {task}, only {', '.join(classes)}"
+        raise ModelUnsupportedError(f"{message}; choose another model", reference)
 
 
 def find_class(name: str, reference: str) -> type:

@@ -124,7 +124,7 @@ class DiffusersBackend:
     def _generate(self, request: VideoRequest, context: Context) -> GeneratedVideo:
         reference = ModelReference.parse(request.model or "")
         context.check()
-        folder = self._folder(reference, context=context, weights=True)
+        folder = self._folder(reference, context=context, weights=True, task=request.task)
         while not self._busy.acquire(timeout=_LOCK_POLL_SECONDS):
             context.check()
         try:
@@ -136,7 +136,7 @@ class DiffusersBackend:
         self, request: VideoRequest, context: Context, folder: ModelFolder, reference: ModelReference
     ) -> GeneratedVideo:
         from cinelet.backends.diffusers import running
-        from cinelet.backends.diffusers.arguments import find_class, pipeline_classes
+        from cinelet.backends.diffusers.arguments import check_task, find_class, pipeline_classes
         from cinelet.backends.diffusers.families import family_of
         from cinelet.backends.diffusers.loading import PipelineCache
         from cinelet.backends.diffusers.plan import make_plan
@@ -146,9 +146,7 @@ class DiffusersBackend:
 
         family = family_of(folder.class_name)
         classes = pipeline_classes(folder, family)
-        if request.task not in classes:
-            message = f"{reference} cannot do {request.task}, only {', '.join(classes)}"
-            raise ModelUnsupportedError(f"{message}; choose another model", str(reference))
+        check_task(request.task, classes, str(reference))
         plan = make_plan(request, self._model(folder, classes, request.task))
         began = time.monotonic()
         context.report(Stage.LOADING, 0.0, measured=False)
@@ -189,7 +187,9 @@ class DiffusersBackend:
             revision=folder.path.name if folder.path.parent.name == "snapshots" else None,
         )
 
-    def _folder(self, reference: ModelReference, *, context: Context | None, weights: bool) -> ModelFolder:
+    def _folder(
+        self, reference: ModelReference, *, context: Context | None, weights: bool, task: Task | None = None
+    ) -> ModelFolder:
         """Find the model's files, downloading what is missing."""
         from cinelet.backends.diffusers.model_folder import open_folder
 
@@ -209,6 +209,7 @@ class DiffusersBackend:
             endpoint=self._endpoint,
             context=context,
             weights=weights,
+            task=task,
         )
         return open_folder(downloaded, str(reference))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from cinelet.backends.diffusers.arguments import pipeline_classes
+from cinelet.backends.diffusers.arguments import check_task, pipeline_classes
 from cinelet.backends.diffusers.families import family_of
 from cinelet.backends.diffusers.hub_errors import errors_about
 from cinelet.backends.diffusers.model_folder import INDEX_NAME, read_index
@@ -18,6 +18,7 @@ from cinelet.backends.diffusers.weight_files import needed_files
 from cinelet.domain.backend import Context
 from cinelet.domain.errors import CapacityError, ModelNotFoundError
 from cinelet.domain.progress import Stage
+from cinelet.domain.request import Task
 from cinelet.observability.logs import get_logger
 
 DOWNLOADED = 0.01
@@ -35,11 +36,13 @@ def download(
     endpoint: str | None,
     context: Context | None,
     weights: bool,
+    task: Task | None = None,
 ) -> Path:
     """Return the folder of a model's current revision in the Hub's cache, complete.
 
     What is there already is not fetched again, and needs no network. weights: False brings the configurations only.
-    A model that cannot be used is refused on its index and its list of files, before its weights come.
+    A model that cannot be used, or not for `task`, is refused on its index and its list of files, before its weights
+    come.
     Raises `ModelNotFoundError`, `AuthenticationError`, `RateLimitError`, `HuggingFaceAPIError`,
     `ModelUnsupportedError`, `CapacityError` where the disk has no room, `ProcessingError` where the cache cannot be
     written, and soon after a cancel what `context.check()` raises.
@@ -53,7 +56,9 @@ def download(
             message = f"{repo_id} is on the Hub, but is no diffusers model: it has no {INDEX_NAME}"
             raise ModelNotFoundError(f"{message}; use a model in diffusers' format")
         model = read_index(folder, repo_id)
-        pipeline_classes(model, family_of(model.class_name))
+        classes = pipeline_classes(model, family_of(model.class_name))
+        if task is not None:
+            check_task(task, classes, repo_id)
         sizes = repository.sizes(folder)
         needed = needed_files(sizes, model.components, weights=weights, reference=repo_id)
         missing = {name: sizes[name] for name in needed if not (folder / name).is_file()}

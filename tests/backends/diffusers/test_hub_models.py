@@ -1,0 +1,95 @@
+"""Models of the Hub, from their name to the video."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import huggingface_hub
+import huggingface_hub.constants
+import pytest
+
+from cinelet.backends.diffusers import DiffusersBackend
+from cinelet.domain.backend import Context
+from cinelet.domain.errors import ModelUnsupportedError
+from cinelet.domain.model import ModelReference
+from cinelet.domain.progress import Progress, Stage
+from cinelet.domain.request import Task, VideoRequest
+from tests.backends.diffusers.fake_hub import FakeHub, Repository, running
+from tests.conftest import TinyPipeline
+
+MODEL = "org/tiny-wan"
+REQUEST = VideoRequest(
+    task=Task.TEXT_TO_VIDEO,
+    prompt="a red circle",
+    model=f"local:{MODEL}",
+    duration=1,
+    fps=4,
+    num_inference_steps=2,
+    width=64,
+    height=64,
+    seed=1,
+)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tiny_pipeline: TinyPipeline) -> Iterator[FakeHub]:
+    folder = tiny_pipeline("wan_t2v")
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    # The library read the variable when it was imported.
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    huggingface_hub.close_session()
+    with running(FakeHub({MODEL: Repository(files)})) as hub:
+        yield hub
+    huggingface_hub.close_session()
+
+
+@pytest.fixture
+def backend(hub: FakeHub, tmp_path: Path) -> Iterator[DiffusersBackend]:
+    backend = DiffusersBackend(cache_dir=tmp_path / "cache", endpoint=hub.url, device="cpu")
+    yield backend
+    asyncio.run(backend.aclose())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "video"
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("reference", [f"local:{MODEL}", MODEL])
+def test_a_model_is_downloaded_and_used(hub: FakeHub, backend: DiffusersBackend, folder: Path, reference: str) -> None:
+    seen: list[Progress] = []
+    request = REQUEST.model_copy(update={"model": reference})
+    video = asyncio.run(backend.generate(request, Context(folder, on_progress=seen.append)))
+    assert video.path.is_file()
+    assert video.revision == hub.repositories[MODEL].commit
+    stages = list(dict.fromkeys(progress.stage for progress in seen))
+    assert stages[:3] == [Stage.DOWNLOADING, Stage.LOADING, Stage.DENOISING]
+    fractions = [progress.fraction for progress in seen]
+    assert fractions == sorted(fractions)
+
+
+def test_weights_in_half_precision_only_are_used(hub: FakeHub, backend: DiffusersBackend, folder: Path) -> None:
+    files = hub.repositories[MODEL].files
+    hub.repositories[MODEL].files = {
+        name.replace(".safetensors", ".fp16.safetensors"): content for name, content in files.items()
+    }
+    assert asyncio.run(backend.generate(REQUEST, Context(folder))).path.is_file()
+
+
+def test_capabilities_bring_no_weights(hub: FakeHub, backend: DiffusersBackend) -> None:
+    capabilities = asyncio.run(backend.capabilities(ModelReference.parse(MODEL)))
+    assert capabilities.tasks == {Task.TEXT_TO_VIDEO}
+    assert not [name for name in hub.fetched() if name.endswith(".safetensors")]
+
+
+def test_a_task_that_the_model_lacks_is_refused_before_its_weights_come(
+    hub: FakeHub, backend: DiffusersBackend, folder: Path
+) -> None:
+    request = REQUEST.model_copy(update={"task": Task.IMAGE_TO_VIDEO, "image": b"picture"})
+    with pytest.raises(ModelUnsupportedError, match="cannot do image-to-video"):
+        asyncio.run(backend.generate(request, Context(folder)))
+    assert not [name for name in hub.fetched() if name.endswith(".safetensors")]
