@@ -59,6 +59,8 @@ class FakeHub:
     """Large files lack so many bytes at their end, and the answer is well formed."""
     stalls: bool = False
     """Large files stop after their first bytes until `go_on` is set."""
+    silent: bool = False
+    """Nothing is answered until `go_on` is set."""
     go_on: threading.Event = field(default_factory=threading.Event)
     url: str = ""
     cdn_url: str = ""
@@ -110,6 +112,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.hub.requests.append(Request(self.place, self.command, self.path, _lower(self.headers)))
         path = unquote(urlsplit(self.path).path)
+        if self.hub.silent:
+            self.hub.go_on.wait(30)
         if self.hub.status is not None:
             extra = {"Retry-After": self.hub.retry_after} if self.hub.retry_after else {}
             self._refuse(self.hub.status, "", "Something is wrong", **extra)

@@ -232,6 +232,22 @@ class TestWithoutTheHub:
         hub.status = 503
         assert download(hub, cache) == folder
 
+    def test_a_complete_model_is_taken_from_the_cache_when_the_hub_says_nothing(
+        self, hub: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = download(hub, cache)
+        hub.silent = True
+        monkeypatch.setattr(hub_module, "ANSWER_SECONDS", 0.2)
+        assert download(hub, cache) == folder
+
+    def test_a_silent_hub_is_not_waited_for_for_ever(
+        self, hub: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hub.silent = True
+        monkeypatch.setattr(hub_module, "ANSWER_SECONDS", 0.2)
+        with pytest.raises(HuggingFaceAPIError, match="the Hub cannot be reached"):
+            download(hub, cache)
+
     def test_a_cache_without_a_list_of_files_is_used_as_it_is(
         self, hub: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -366,6 +382,13 @@ class TestProgressAndCancel:
             download(hub, cache, context=context)
         wait_for_downloads()
         assert not [name for name in files_in(cache) if name.endswith(".incomplete")]
+
+    def test_a_cancel_ends_the_wait_for_a_silent_hub(self, hub: FakeHub, cache: Path) -> None:
+        hub.silent = True
+        context = Context(cache)
+        threading.Timer(0.2, context.cancel).start()
+        with pytest.raises(GenerationCancelledError):
+            download(hub, cache, context=context)
 
     def test_a_deadline_ends_a_download(self, hub: FakeHub, cache: Path) -> None:
         clock = FakeClock()

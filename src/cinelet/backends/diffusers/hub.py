@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from cinelet.backends.diffusers.arguments import check_task, pipeline_classes
 from cinelet.backends.diffusers.families import family_of
@@ -24,8 +26,11 @@ from cinelet.observability.logs import get_logger
 DOWNLOADED = 0.01
 """The fraction of a generation at the end of its download. Most have none, and its bytes have a count of their own."""
 FILES_AT_ONCE = 4
+ANSWER_SECONDS = 30.0
 POLL_SECONDS = 0.1
 STOP_SECONDS = 2.0
+
+_Result = TypeVar("_Result")
 
 
 def download(
@@ -48,10 +53,8 @@ def download(
     written, and soon after a cancel what `context.check()` raises.
     """
     with errors_about(repo_id, with_token=token is not None):
-        repository = _Repository.resolve(repo_id, cache_dir=cache_dir, token=token, endpoint=endpoint)
-        if context is not None:
-            context.check()
-        folder = repository.open()
+        repository = _Repository.resolve(repo_id, cache_dir=cache_dir, token=token, endpoint=endpoint, context=context)
+        folder = _in_time(repository.open, context)
         if not (folder / INDEX_NAME).is_file():
             message = f"{repo_id} is on the Hub, but is no diffusers model: it has no {INDEX_NAME}"
             raise ModelNotFoundError(f"{message}; use a model in diffusers' format")
@@ -82,15 +85,21 @@ class _Repository:
     endpoint: str | None
 
     @classmethod
-    def resolve(cls, repo_id: str, *, cache_dir: Path | None, token: str | None, endpoint: str | None) -> Self:
-        """Ask the Hub for the current commit; if it cannot be reached, take the last one known."""
+    def resolve(
+        cls, repo_id: str, *, cache_dir: Path | None, token: str | None, endpoint: str | None, context: Context | None
+    ) -> Self:
+        """Ask the Hub for the current commit; if it does not answer, take the last one known."""
         from huggingface_hub import HfApi, constants, is_offline_mode
 
         folder = Path(constants.HF_HUB_CACHE if cache_dir is None else cache_dir).expanduser()
         # False: no token is not the same as whichever token lies on this machine.
         given = False if token is None else token
         api = HfApi(endpoint=endpoint, token=given, library_name="cinelet")
-        revision = api.resolve_revision(repo_id, cache_dir=folder, local_files_only=is_offline_mode())
+        resolve = functools.partial(api.resolve_revision, repo_id, cache_dir=folder)
+        try:
+            revision = _in_time(functools.partial(resolve, local_files_only=is_offline_mode()), context)
+        except TimeoutError:
+            revision = resolve(local_files_only=True)
         return cls(repo_id, revision, folder, given, endpoint)
 
     def open(self) -> Path:
@@ -135,6 +144,28 @@ class _Repository:
             token=self.token,
             endpoint=self.endpoint,
         )
+
+
+def _in_time(ask: Callable[[], _Result], context: Context | None) -> _Result:
+    """Wait for an answer of the Hub, or raise `TimeoutError`; the library sets questions no limit of time."""
+    answer: Future[_Result] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(ask())
+        except Exception as error:  # noqa: BLE001  (raised in the thread that waits)
+            answer.set_exception(error)
+
+    # A thread that does not keep the program from its end, as those of a pool would.
+    threading.Thread(target=run, name="cinelet-hub", daemon=True).start()
+    latest = time.monotonic() + ANSWER_SECONDS
+    while not answer.done():
+        wait([answer], timeout=POLL_SECONDS)
+        if context is not None:
+            context.check()
+        if time.monotonic() > latest and not answer.done():
+            raise TimeoutError
+    return answer.result()
 
 
 def _check_room(cache_dir: Path, *, needed_bytes: int, repo_id: str) -> None:

@@ -47,19 +47,21 @@ def _root(error: Exception) -> Exception:
 
 def _translated(error: Exception, repo_id: str, *, with_token: bool) -> CineletError:
     import httpx2
-    from huggingface_hub import errors
+    from huggingface_hub import errors, is_offline_mode
 
     match error:
         case errors.HfHubHTTPError():
             return _refused(error, repo_id, with_token=with_token)
         case errors.HFValidationError():
             return ModelNotFoundError(f"{repo_id!r:.120} is no name on the Hub; use org/name, or local:./directory")
-        case errors.OfflineModeIsEnabled() | errors.LocalEntryNotFoundError() | errors.RevisionResolutionError():
+        case errors.OfflineModeIsEnabled() | errors.LocalEntryNotFoundError() | errors.RevisionResolutionError() if (
+            is_offline_mode()
+        ):
             message = f"{repo_id} is not on this machine, or not all of it, and HF_HUB_OFFLINE forbids to download it"
             return ModelNotFoundError(f"{message}; unset the variable, or give a directory: local:./directory")
         case httpx2.InvalidURL():
             return HuggingFaceAPIError("The Hub's address is not valid; correct HF_ENDPOINT")
-        case httpx2.HTTPError():
+        case httpx2.HTTPError() | TimeoutError() | errors.RevisionResolutionError():
             message = f"{repo_id} cannot be downloaded: the Hub cannot be reached ({type(error).__name__})"
             return HuggingFaceAPIError(f"{message}; check the network, or use a model that is on this machine")
         case OSError(errno=number) if number in _NO_ROOM:
