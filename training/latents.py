@@ -20,10 +20,13 @@ from training import text, vae, world
 CAPTION_DROPOUT = 0.1
 """Share of samples without a caption: what classifier-free guidance steers away from."""
 
+SHAPE_CONTRASTS = 0.33
+"""Share of a clip's contrasts that are of shape; the others are of motion."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One clip. latents: [channels, latent frames, 6, 6]; embedding: [tokens, 128]; group: same scene, other shape."""
+    """One clip. latents: [channels, latent frames, 6, 6]; embedding: [tokens, 128]; group: of the same contrast."""
 
     latents: torch.Tensor
     embedding: torch.Tensor
@@ -56,16 +59,24 @@ class Pool:
         self._made = 0
         self._owed = 0.0
 
+    def _contrast(self) -> list[world.Scene]:
+        """Return scenes that differ in one thing only: their shape, or (in clips, twice as often) their motion."""
+        first = world.sample(self.rng, self.frames, anywhere=self.anywhere)
+        if self.frames == 1 or self.rng.random() < SHAPE_CONTRASTS:
+            variants = [replace(first, shape=shape) for shape in world.SHAPES]
+        else:
+            motions = self.rng.choice(world.MOTIONS, len(world.SHAPES), replace=False)
+            variants = [world.moving(self.rng, first, str(motion), self.frames) for motion in motions]
+        return [scene for scene in variants if not world.held_out(scene.combination)]
+
     @torch.no_grad()
     def _add(self, count: int) -> None:
-        """Render `count` scenes, each once with every shape that is not held out, and keep their latents."""
+        """Render `count` contrasts and keep their latents."""
         scenes, numbers = [], []
         for _ in range(count):
-            first = world.sample(self.rng, self.frames, anywhere=self.anywhere)
-            variants = [replace(first, shape=shape) for shape in world.SHAPES]
-            kept = [scene for scene in variants if not world.held_out(scene.combination)]
-            scenes += kept
-            numbers += [self._made] * len(kept)
+            variants = self._contrast()
+            scenes += variants
+            numbers += [self._made] * len(variants)
             self._made += 1
         captions = ["" if self.rng.random() < CAPTION_DROPOUT else world.caption(self.rng, scene) for scene in scenes]
         embeddings, mask = text.encode(self.tokenizer, self.text_encoder, captions)
@@ -80,7 +91,7 @@ class Pool:
         self.groups.extend(groups.values())
 
     def batch(self, size: int, *, grouped_share: float = 0.5) -> list[Sample]:
-        """Return `size` samples, `grouped_share` of them as whole groups (one scene with each shape)."""
+        """Return `size` samples, `grouped_share` of them as whole contrasts."""
         self._owed += size / self.reuse / len(world.SHAPES)
         missing = max(0, 2 * size // len(world.SHAPES) - len(self.groups))
         new = max(int(self._owed), missing)

@@ -181,6 +181,13 @@ def scene_of(
     return replace(scene, start=rng.uniform(0, 8)) if anywhere else scene
 
 
+def moving(rng: np.random.Generator, scene: Scene, motion: str, frames: int) -> Scene:
+    """Return the scene with another motion: same thing, same background, same size and speed."""
+    rates = TIME_CONSTANTS if motion in {"growing", "shrinking"} else SPEEDS
+    changed = replace(scene, motion=motion, rate=rates[scene.speed] * rng.uniform(0.92, 1.08), x=SIDE / 2, y=SIDE / 2)
+    return _place(rng, changed, frames)
+
+
 def _limits(scene: Scene) -> tuple[float, float]:
     """Return the radii between which a scene grows or shrinks."""
     return 0.45 * scene.radius, min(1.75 * scene.radius, 46.0)
