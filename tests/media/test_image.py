@@ -87,7 +87,12 @@ def webp_of_size(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_each_allowed_format_opens_with_its_colours(kind):
-    options = {"PNG": {}, "JPEG": {"quality": 95, "subsampling": 0}, "WebP": {"lossless": True}}[kind]
+    every_option: dict[str, dict[str, object]] = {
+        "PNG": {},
+        "JPEG": {"quality": 95, "subsampling": 0},
+        "WebP": {"lossless": True},
+    }
+    options = every_option[kind]
     image = open_image(file_of(quarters(), kind, **options))
     assert (image.mode, image.size) == ("RGB", (64, 32))
     assert nearly(corners(image), [RED, GREEN, BLUE, WHITE])

@@ -117,6 +117,13 @@ def test_an_image_is_no_video(kind, tmp_path):
     assert refusal(path) == f"it is a {kind} image"
 
 
+def test_a_codec_that_nobody_knows_is_said(tmp_path):
+    path = tmp_path / "unknown.mp4"
+    encode(moving_square(), path, fps=8)
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz"))
+    assert refusal(path) == "its codec is unknown"
+
+
 def test_sound_alone_is_no_video(tmp_path):
     path = tmp_path / "sound.mp4"
     with av.open(str(path), "w") as container:

@@ -73,7 +73,7 @@ class Timeline:
 def measure(order: dict[str, Any]) -> dict[str, Any]:
     """Return the facts of the file `order["path"]`, as JSON values; `max_pixels` (a frame) and `max_frames` bound it.
 
-    Raises `NoVideoError`.
+    The path is absolute: "concat:a|b" would be a protocol to the demuxer. Raises `NoVideoError`.
     """
     path = Path(order["path"])
     try:
@@ -88,13 +88,17 @@ def measure(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def _decode(path: Path, *, max_pixels: int, max_frames: int) -> dict[str, Any]:
-    # "file:" keeps a name such as "concat:a|b" a name; the lists keep the file from opening other files and addresses.
+    # The lists keep the file from opening other files and addresses.
     options = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
-    with av.open(f"file:{path.absolute()}", options=options) as container:
+    # A title in a broken encoding is no reason to refuse the pictures.
+    with av.open(str(path), options=options, metadata_errors="ignore") as container:
         stream = next((s for s in container.streams.video if not s.disposition & s.disposition.attached_pic), None)
         if stream is None:
             raise NoVideoError("it holds sound and no pictures" if container.streams.audio else "it holds no pictures")
-        context = stream.codec_context
+        # The types of av do not say it: no context where the codec is unknown.
+        context: av.VideoCodecContext | None = stream.codec_context
+        if context is None:
+            raise NoVideoError("its codec is unknown")
         _check_pixels(context.width, context.height, max_pixels)
         context.thread_count = DECODER_THREADS
         context.options = {"max_pixels": str(max_pixels)}
