@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cinelet.domain.errors import ProcessingError
@@ -23,6 +23,7 @@ def numbers(frames: np.ndarray) -> list[int]:
     return [int(number) for number in frames[:, 0, 0, 0]]
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(made=st.integers(1, 700), native=RATES, fps=RATES, duration=DURATIONS)
 def test_a_clip_lasts_as_long_as_asked_and_never_runs_backwards(made, native, fps, duration):
     frames, _ = retime(numbered(made), native_fps=native, fps=fps, duration=duration)
@@ -33,6 +34,7 @@ def test_a_clip_lasts_as_long_as_asked_and_never_runs_backwards(made, native, fp
     assert shown == sorted(shown)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(native=RATES, fps=RATES, duration=DURATIONS, more=st.integers(0, 50))
 def test_with_enough_frames_each_moment_shows_the_latest_frame_made_by_then(native, fps, duration, more):
     count = frames_needed(duration, fps)
@@ -43,6 +45,7 @@ def test_with_enough_frames_each_moment_shows_the_latest_frame_made_by_then(nati
     assert [adjustment.parameter for adjustment in adjustments] == (["fps"] if native != fps else [])
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(native=RATES, fps=RATES, duration=DURATIONS, made=st.integers(1, 700))
 def test_a_clip_is_slowed_only_when_its_frames_end_too_early_and_then_says_so(native, fps, duration, made):
     count = frames_needed(duration, fps)
