@@ -73,4 +73,4 @@ def _lines(result: VideoResult, saved: Path, command: str) -> list[str]:
 def _change(adjustment: Adjustment) -> str:
     if adjustment.applied is None:
         return f"ignored {adjustment.parameter} ({adjustment.requested}): {adjustment.reason}"
-    return f"changed {adjustment.parameter} from {adjustment.requested} to {adjustment.applied}: {adjustment.reason}"
+    return f"adjusted {adjustment.parameter} ({adjustment.requested} -> {adjustment.applied}): {adjustment.reason}"
