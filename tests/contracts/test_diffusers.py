@@ -22,7 +22,7 @@ class TestTinyPipelines(BackendContract):
     def make_backend(cls) -> Backend:
         return DiffusersBackend(kept_models=len(TASKS), device="cpu")
 
-    @pytest.fixture(scope="class", params=CASES, ids=lambda case: "-".join(case))
+    @pytest.fixture(scope="class", params=CASES, ids="-".join)
     @classmethod
     def case(cls, request: pytest.FixtureRequest, tiny_pipeline: TinyPipeline) -> ContractCase:
         name: str

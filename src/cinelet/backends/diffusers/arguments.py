@@ -20,7 +20,7 @@ _GIVEN = frozenset({"prompt", "image", "self", *FRAME_ARGUMENTS})
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """The names of a pipeline's arguments with their defaults; `frames`, `rate` and `guidance` are None if it has none."""
+    """A pipeline's arguments by name, with their defaults; `frames`, `rate` and `guidance` are None if it has none."""
 
     defaults: dict[str, Any]
     frames: str | None
@@ -40,7 +40,7 @@ def arguments_of(pipeline_class: type) -> Arguments:
     """Read the signature; `**kwargs` counts as nothing."""
     named = {
         name: parameter.default
-        for name, parameter in inspect.signature(pipeline_class.__call__).parameters.items()  # type: ignore[operator]
+        for name, parameter in inspect.signature(pipeline_class.__call__).parameters.items()
         if parameter.kind not in {parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL} and name != "self"
     }
 
@@ -57,16 +57,13 @@ def pipeline_classes(folder: ModelFolder, family: Family) -> dict[Task, type]:
     """
     own = find_class(folder.class_name, folder.reference)
     arguments = arguments_of(own)
-    # SkyReels and others have frames without an argument for them; all of diffusers' video pipelines have one of these
     if arguments.frames is None:
         message = f"{folder.reference}: {folder.class_name} makes no video from a text or an image"
         raise ModelUnsupportedError(f"{message}; use a text-to-video or image-to-video model", folder.reference)
     needed = [name for name, default in arguments.defaults.items() if default is inspect.Parameter.empty]
-    foreign = [name for name in needed if name not in _GIVEN]
+    foreign = family.refused or ", ".join(name for name in needed if name not in _GIVEN)
     if foreign:
-        message = (
-            f"{folder.reference}: {folder.class_name} also needs {', '.join(foreign)}, which a request cannot give"
-        )
+        message = f"{folder.reference}: {folder.class_name} also needs {foreign}, which a request cannot give"
         raise ModelUnsupportedError(f"{message}; use a text-to-video or image-to-video model", folder.reference)
     found: dict[Task, type] = {}
     takes_image = "image" in arguments
@@ -96,8 +93,12 @@ def find_class(name: str, reference: str) -> type:
     """Return a pipeline class of diffusers by name."""
     import diffusers
 
-    # Only names that diffusers declares: getattr alone would import any of its modules.
-    found = getattr(diffusers, name, None) if name in diffusers._import_structure.get("pipelines", ()) else None  # noqa: SLF001
+    # Nothing but diffusers' own modules can be imported by this, whatever the name is.
+    try:
+        found = getattr(diffusers, name, None)
+    except (ImportError, RuntimeError) as error:
+        message = f"{reference}: {name} cannot be imported from diffusers {diffusers.__version__}"
+        raise ModelUnsupportedError(f"{message}; install what it needs, or use another model", reference) from error
     if not (isinstance(found, type) and issubclass(found, diffusers.DiffusionPipeline)):
         message = f"{reference}: {name} is no pipeline of diffusers {diffusers.__version__}"
         raise ModelUnsupportedError(f"{message}; update diffusers, or use another model", reference)

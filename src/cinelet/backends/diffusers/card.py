@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -12,7 +13,8 @@ from cinelet.domain.result import Adjustment
 
 CARD_NAME = "cinelet.json"
 MAX_CARD_BYTES = 1_000_000
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_PIECE = re.compile(r"[^\W_]+(?:['’][^\W_]+)*|[^\w\s]+")
+"""A word, or what stands between words and is no space."""
 
 
 class ModelCard(BaseModel):
@@ -39,20 +41,35 @@ class ModelCard(BaseModel):
     trained_samples: int | None = None
 
     def readable(self, prompt: str) -> tuple[str, Adjustment | None]:
-        """Return the prompt without the words that the model does not know, and the adjustment that lists them."""
+        """Return the prompt in the words that the model knows, and the adjustment that lists the others.
+
+        Case and punctuation do not matter; a plural counts as its singular. A model that knows any word gets the
+        prompt as it is.
+        """
         if not self.vocabulary:
             return prompt, None
         known = {word.lower() for words in (*self.vocabulary.values(), self.filler_words) for word in words}
-        unknown = list(dict.fromkeys(word for word in _WORD.findall(prompt) if word.lower() not in known))
+        kept: list[str] = []
+        unknown: dict[str, None] = {}
+        for piece in _PIECE.findall(unicodedata.normalize("NFC", prompt)):
+            word = piece.lower()
+            if word in known:
+                kept.append(word)
+            elif word.removesuffix("s") in known:
+                kept.append(word.removesuffix("s"))
+            elif not _is_punctuation(word):
+                unknown[piece] = None
+        text = " ".join(kept)
         if not unknown:
-            return prompt, None
-        dropped = set(unknown)
-        kept = _WORD.sub(lambda match: "" if match.group() in dropped else match.group().lower(), prompt)
-        text = re.sub(r"[^\w\s,.'’-]+|(?<!\w)[,.'’-]+", " ", kept)
-        text = re.sub(r"\s+", " ", text).strip(" ,")
+            return text, None
         drawable = "; ".join(f"{kind}: {', '.join(words)}" for kind, words in self.vocabulary.items())
         reason = f"the model does not know: {', '.join(unknown)}. It knows {drawable}"
         return text, Adjustment("prompt", ", ".join(unknown), text, reason)
+
+
+def _is_punctuation(piece: str) -> bool:
+    """Tell commas, dashes and quotes from what means something, as an emoji does."""
+    return all(unicodedata.category(character).startswith("P") for character in piece)
 
 
 def read_card(folder: Path) -> ModelCard:

@@ -16,11 +16,12 @@ FREE = FrameRule()
 class Family:
     """One row. None means: as introspection says.
 
-    native_fps: frames a second that the model was trained at. frame_rule: where the autoencoder's ratio is not the rule.
+    native_fps: frames a second of the training clips. frame_rule: where the autoencoder's ratio does not say it.
     size_multiple: pixels. max_frames: of one run. image_class: the pipeline that makes image-to-video from the same
     weights, if `image_flag` (an entry of the model's index) is None or true there. text_class: the other way round.
     condition_class: the pipeline that continues a clip from its last frames. needs_image: though the signature has a
     default. true_guidance: the argument that makes a negative prompt count. default_size: (width, height).
+    refused: what the pipeline needs that a request cannot give, though the signature has defaults for all of it.
     """
 
     native_fps: float | None = None
@@ -34,15 +35,25 @@ class Family:
     needs_image: bool = False
     true_guidance: str | None = None
     default_size: tuple[int, int] | None = None
+    refused: str | None = None
 
 
 FAMILIES: dict[str, Family] = {
     "AllegroPipeline": Family(native_fps=15, size_multiple=8, default_size=(1280, 720), max_frames=88),
     "AnimateDiff": Family(native_fps=8, frame_rule=FREE, size_multiple=8, max_frames=32, default_size=(512, 512)),
+    "AnimateDiffControlNet": Family(refused="control frames"),
+    "AnimateDiffSparseControlNet": Family(refused="control frames"),
+    "AnyFlow": Family(native_fps=16, size_multiple=16),
+    "ChronoEdit": Family(native_fps=16, size_multiple=16),
     "CogVideoX": Family(native_fps=8, frame_rule=FrameRule(8, 1, 9), size_multiple=16, max_frames=49),
     "ConsisID": Family(native_fps=8, frame_rule=FrameRule(8, 1, 9), size_multiple=16, max_frames=49),
+    "Cosmos2VideoToWorld": Family(native_fps=16, size_multiple=16, needs_image=True),
     "Cosmos2": Family(native_fps=16, size_multiple=16),
+    "Cosmos3": Family(native_fps=24, size_multiple=16),
+    "CosmosVideoToWorld": Family(native_fps=30, size_multiple=16, needs_image=True),
     "Cosmos": Family(native_fps=30, size_multiple=16),
+    "EasyAnimateControl": Family(refused="a control video"),
+    "EasyAnimateInpaint": Family(refused="a video and a mask"),
     "EasyAnimate": Family(native_fps=8, size_multiple=16),
     "Helios": Family(native_fps=24, size_multiple=16),
     "HunyuanVideo15": Family(native_fps=24, size_multiple=16, default_size=(848, 480)),
@@ -50,6 +61,10 @@ FAMILIES: dict[str, Family] = {
     "Hunyuan": Family(native_fps=24, size_multiple=16, max_frames=129, true_guidance="true_cfg_scale"),
     "I2VGenXL": Family(native_fps=8, frame_rule=FREE, size_multiple=64, max_frames=16, needs_image=True),
     "Kandinsky": Family(native_fps=24, size_multiple=16),
+    "LTX2DFR": Family(refused="key frames of another run"),
+    "LTX2HDR": Family(refused="a reference video"),
+    "LTX2InContext": Family(refused="a reference video"),
+    "LTX2LatentUpsample": Family(refused="a video to enlarge"),
     "LTX2ImageToVideoPipeline": Family(native_fps=24, size_multiple=32, needs_image=True, text_class="LTX2Pipeline"),
     "LTX2": Family(native_fps=24, size_multiple=32, image_class="LTX2ImageToVideoPipeline"),
     "LTXImageToVideoPipeline": Family(
@@ -74,6 +89,7 @@ FAMILIES: dict[str, Family] = {
     "MotifVideo": Family(native_fps=24, image_class="MotifVideoImage2VideoPipeline"),
     "PIA": Family(native_fps=8, frame_rule=FREE, size_multiple=8, max_frames=32, default_size=(512, 512)),
     "SanaImageToVideo": Family(native_fps=16, size_multiple=32, text_class="SanaVideoPipeline"),
+    "SanaWM": Family(refused="a camera path"),
     "Sana": Family(native_fps=16, size_multiple=32, image_class="SanaImageToVideoPipeline"),
     "SkyReelsV2DiffusionForcingPipeline": Family(
         native_fps=24, size_multiple=16, image_class="SkyReelsV2DiffusionForcingImageToVideoPipeline"
@@ -81,6 +97,7 @@ FAMILIES: dict[str, Family] = {
     "SkyReels": Family(native_fps=24, size_multiple=16),
     "StableVideoDiffusion": Family(native_fps=7, frame_rule=FREE, size_multiple=64, max_frames=25),
     "TextToVideoSD": Family(native_fps=8, frame_rule=FREE, size_multiple=8, default_size=(256, 256), max_frames=64),
+    "TextToVideoZero": Family(refused="a model of still images, which it animates by moving noise"),
     "Wan": Family(native_fps=16, max_frames=121, image_class="WanImageToVideoPipeline", image_flag="expand_timesteps"),
 }
 

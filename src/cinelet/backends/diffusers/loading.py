@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import gc
+import inspect
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Any
 
 from cinelet.backends.diffusers.arguments import find_class
 from cinelet.backends.diffusers.model_folder import ModelFolder
 from cinelet.domain.errors import CapacityError, ModelUnsupportedError, ProcessingError
+
+_VOCABULARIES = frozenset({"tokenizer.json", "vocab.json", "vocab.txt"})
+_WITHOUT_VOCABULARY = ("ByT5",)
+"""Tokenizers of bytes."""
 
 
 def choose_device(wanted: str | None) -> str:
@@ -17,10 +23,11 @@ def choose_device(wanted: str | None) -> str:
 
     if wanted:
         try:
-            return str(torch.device(wanted))
-        except RuntimeError as error:
-            message = f"{wanted!r} is no device that torch knows; use cuda, cuda:0, mps or cpu"
+            torch.empty(0, device=wanted)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            message = f"The device {wanted!r} cannot be used here; set CINELET_DEVICE to cuda, cuda:1, mps or cpu"
             raise ProcessingError(message, "loading") from error
+        return wanted
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
@@ -51,7 +58,7 @@ class PipelineCache:
             return self._pipelines[key]
         while len(self._pipelines) >= self._size:
             self._pipelines.popitem(last=False)
-        self._release()
+            self._release()
         pipeline = self._load(folder)
         self._pipelines[key] = pipeline
         return pipeline
@@ -65,26 +72,29 @@ class PipelineCache:
         import torch
 
         device = choose_device(self._wanted_device)
+        _check_complete(folder)
+        size_bytes = folder.weight_bytes  # reads the headers, and so refuses a broken file by its name
         cls: Any = find_class(folder.class_name, folder.reference)
+        settings = {"dtype": choose_dtype(device), "use_safetensors": True, "local_files_only": True}
         try:
-            pipeline = cls.from_pretrained(
-                folder.path,
-                dtype=choose_dtype(device),
-                use_safetensors=True,
-                variant=folder.variant,
-                local_files_only=True,
-            ).to(device)
+            encoders = dict(_encoders(folder, settings))
+            pipeline = cls.from_pretrained(folder.path, variant=folder.variant, **settings, **encoders).to(device)
+        except ModelUnsupportedError:
+            raise
         except torch.OutOfMemoryError as error:
-            message = f"{folder.reference} does not fit into the memory of {device} ({folder.weight_bytes:,} bytes)"
+            self._release()
+            message = f"{folder.reference} does not fit into the memory of {device} ({size_bytes:,} bytes)"
             raise CapacityError(f"{message}; use a smaller model or another device") from error
-        except (OSError, ValueError, TypeError, RuntimeError, KeyError, AttributeError, ImportError) as error:
-            first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        except NotImplementedError as error:  # diffusers leaves such a tensor without content, which cannot be moved
+            message = f"{folder.reference}: the weights are not complete, a tensor is missing"
+            raise ModelUnsupportedError(f"{message}; download the model again", folder.reference) from error
+        except Exception as error:  # whatever a library raises about the files, the caller hears one line of it
+            self._release()
+            first_line = (str(error).splitlines() or [""])[0]
             message = f"{folder.reference} does not load: {type(error).__name__}: {first_line:.300}"
             raise ModelUnsupportedError(
                 f"{message}; download it again or use another model", folder.reference
             ) from error
-        finally:
-            self._release()
         for module in pipeline.components.values():
             if isinstance(module, torch.nn.Module):
                 module.eval()
@@ -97,6 +107,37 @@ class PipelineCache:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _check_complete(folder: ModelFolder) -> None:
+    """Refuse a folder that lacks a component or a vocabulary: transformers would make up an empty one."""
+    for name, (_, class_name) in folder.components.items():
+        files = [file.name for file in (folder.path / name).glob("*")]
+        has_vocabulary = any(file in _VOCABULARIES or file.endswith(".model") for file in files)
+        needs_one = "Tokenizer" in class_name and not class_name.startswith(_WITHOUT_VOCABULARY)
+        if not files or (needs_one and not has_vocabulary):
+            what = "its vocabulary is missing" if files else "it is missing"
+            message = f"{folder.reference}: the component {name} is not complete, {what}"
+            raise ModelUnsupportedError(f"{message}; download the model again", folder.reference)
+
+
+def _encoders(folder: ModelFolder, settings: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Load what transformers loads. Unlike diffusers' models, its ones fill in missing tensors with random numbers."""
+    import transformers
+
+    for name, (library, class_name) in folder.components.items():
+        cls: Any = getattr(transformers, class_name, None) if library == "transformers" else None
+        is_model = inspect.isclass(cls) and issubclass(cls, transformers.PreTrainedModel)
+        if not is_model:
+            continue
+        has_variant = folder.variant is not None and any((folder.path / name).glob(f"*.{folder.variant}*.safetensors"))
+        variant = {"variant": folder.variant} if has_variant else {}
+        model, report = cls.from_pretrained(folder.path / name, output_loading_info=True, **settings, **variant)
+        if report["missing_keys"]:
+            missing = sorted(report["missing_keys"])
+            message = f"{folder.reference}: the weights of {name} are not complete ({len(missing)} tensors are missing"
+            raise ModelUnsupportedError(f"{message}, {missing[0]:.80} is one); download it again", folder.reference)
+        yield name, model
 
 
 def _mend(pipeline: Any) -> None:

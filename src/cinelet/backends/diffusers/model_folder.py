@@ -37,7 +37,7 @@ class ModelFolder:
 
     def config(self, component: str) -> Mapping[str, Any]:
         """Return a component's configuration; empty where it has none."""
-        for name in ("config.json", "scheduler_config.json", "tokenizer_config.json"):
+        for name in ("config.json", "scheduler_config.json", "guider_config.json"):
             path = self.path / component / name
             if path.is_file():
                 return _read_json(path, self.reference)

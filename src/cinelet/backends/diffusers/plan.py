@@ -155,7 +155,7 @@ def _put_prompts(request: VideoRequest, model: Model, arguments: dict[str, Any],
     if adjustment:
         adjustments.append(Adjustment("negative_prompt", adjustment.requested, text, adjustment.reason))
     if model.family.true_guidance:
-        arguments[model.family.true_guidance] = request.guidance_scale or DEFAULT_TRUE_GUIDANCE
+        arguments[model.family.true_guidance] = DEFAULT_TRUE_GUIDANCE
 
 
 def _put_guidance(
@@ -164,21 +164,22 @@ def _put_guidance(
     """Put the guidance where the pipeline wants it; return it where that is a component."""
     asked = request.guidance_scale
     scale = model.folder.card.default_guidance if asked is None else asked
-    if model.has_guider:
-        return scale
     name = model.arguments.guidance
-    if name and scale is not None:
+    if model.has_guider:
+        pass
+    elif name and scale is not None:
         arguments[name] = scale
         if name == "max_guidance_scale":  # a ramp over the frames, which must not fall
             lowest = model.arguments.default("min_guidance_scale")
             arguments["min_guidance_scale"] = min(scale, 1.0 if lowest is None else lowest)
     elif asked is not None:
         adjustments.append(_ignored("guidance_scale", asked))
-    unguided = name == "guidance_scale" and scale is not None and scale <= 1
+    used = model.arguments.default(name or "") if scale is None else scale
+    unguided = (name == "guidance_scale" or model.has_guider) and used is not None and used <= 1
     if unguided and "negative_prompt" in arguments and not model.family.true_guidance:
-        reason = f"a negative prompt counts only with guidance above 1, and it is {scale:g}"
+        reason = f"a negative prompt counts only with guidance above 1, and it is {used:g}"
         adjustments.append(_ignored("negative_prompt", arguments.pop("negative_prompt"), reason))
-    return None
+    return scale if model.has_guider else None
 
 
 def _picture(
@@ -218,7 +219,8 @@ def _windows(
         return (Window(first),)
     if not model.can_continue:
         return (Window(first),)  # the retiming slows the clip, and says so
-    overlap = model.folder.card.continuation_frames or 1
+    # Only a condition pipeline takes several frames to go on from; the others take one picture.
+    overlap = (model.folder.card.continuation_frames if model.family.condition_class else None) or 1
     windows = [Window(first)]
     have = first
     while have < needed:

@@ -54,7 +54,7 @@ def _silent() -> Iterator[None]:
         warnings.simplefilter("ignore")
         try:
             for library in libraries:
-                library.set_verbosity_error()
+                library.set_verbosity(library.CRITICAL)
                 library.disable_progress_bar()
             yield
         finally:

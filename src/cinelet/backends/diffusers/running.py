@@ -23,14 +23,14 @@ _SEED_STEP = 0x9E3779B97F4A7C15
 
 def run(
     plan: Plan, pipeline: Any, classes: dict[Task, type], condition_class: type | None, reporter: StepReporter
-) -> NDArray[np.float32]:
-    """Return the frames of a plan, float [frames, height, width, 3] in 0..1, at the plan's native rate.
+) -> NDArray[np.uint8]:
+    """Return the frames of a plan, [frames, height, width, 3], at the plan's native rate.
 
     classes: the pipeline class of each task of the model; all share the weights of `pipeline`.
     Raises `GenerationCancelledError` and `DeadlineExceededError` within one step, `CapacityError` when memory is out,
     `ProcessingError` for whatever else goes wrong.
     """
-    pieces: list[NDArray[np.float32]] = []
+    pieces: list[NDArray[np.uint8]] = []
     for number, window in enumerate(plan.windows):
         reporter.begin_run(number)
         seed = (plan.seed + number * _SEED_STEP) % 2**63
@@ -62,14 +62,14 @@ def _continuation(
     pipeline: Any,
     classes: dict[Task, type],
     condition_class: type | None,
-    pieces: list[NDArray[np.float32]],
+    pieces: list[NDArray[np.uint8]],
     window: Window,
 ) -> tuple[Any, dict[str, Any]]:
     """Return the pipeline that goes on from the last frames, and the arguments that give it those."""
     from PIL import Image
 
     last = np.concatenate(pieces[-2:])[-window.overlap :]
-    images = [Image.fromarray(_bytes(frame)) for frame in last]
+    images = [Image.fromarray(frame) for frame in last]
     if window.overlap > 1 and condition_class is not None:
         from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
 
@@ -78,38 +78,33 @@ def _continuation(
     return _as(classes[Task.IMAGE_TO_VIDEO], pipeline), {"image": images[-1]}
 
 
-def _bytes(frame: NDArray[np.float32]) -> NDArray[np.uint8]:
-    rounded: NDArray[np.uint8] = np.rint(np.clip(frame, 0, 1) * 255).astype(np.uint8)
-    return rounded
-
-
 def _call(
     pipeline: Any, arguments: dict[str, Any], *, seed: int, guidance: float | None, reporter: StepReporter
-) -> NDArray[np.float32]:
+) -> NDArray[np.uint8]:
     """Run the pipeline once; return [frames, height, width, 3]."""
     import torch
 
-    stage = "denoising"
-    with _prepared(pipeline, seed=seed, guidance=guidance, reporter=reporter) as generator:
-        try:
-            with torch.inference_mode():
-                output = pipeline(**arguments, generator=generator, output_type="np").frames
-        except CineletError:
-            raise
-        except torch.OutOfMemoryError as error:
-            message = "The device's memory is full; use a smaller size, fewer frames or a smaller model"
-            raise CapacityError(message) from error
-        except Exception as error:  # whatever a pipeline raises, the caller hears one line of it
-            first_line = (str(error).splitlines() or [""])[0]
-            message = f"{type(pipeline).__name__} failed: {type(error).__name__}: {first_line:.200}"
-            raise ProcessingError(message, stage) from error
-    frames = np.asarray(output[0], dtype=np.float32)
+    name = type(pipeline).__name__
+    try:
+        with _prepared(pipeline, seed=seed, guidance=guidance, reporter=reporter) as generator, torch.inference_mode():
+            output = pipeline(**arguments, generator=generator, output_type="np").frames
+    except CineletError:
+        raise
+    except torch.OutOfMemoryError as error:
+        message = "The device's memory is full; use a smaller size, fewer frames or a smaller model"
+        raise CapacityError(message) from error
+    except Exception as error:  # whatever a pipeline raises, the caller hears one line of it
+        first_line = (str(error).splitlines() or [""])[0]
+        raise ProcessingError(f"{name} failed: {type(error).__name__}: {first_line:.200}", "denoising") from error
+    frames = np.asarray(output[0])
     if frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames):
-        raise ProcessingError(f"{type(pipeline).__name__} returned no frames (shape {frames.shape})", "decoding")
+        raise ProcessingError(f"{name} returned no frames (shape {frames.shape})", "decoding")
     if not np.isfinite(frames).all():
         message = "The model produced values that are not numbers; try another seed, fewer steps or another precision"
         raise ProcessingError(message, "decoding")
-    return frames
+    # Bytes at once: as floats, half a minute of large frames would take several gigabytes.
+    rounded: NDArray[np.uint8] = np.rint(np.clip(frames, 0, 1) * 255).astype(np.uint8)
+    return rounded
 
 
 @contextmanager
