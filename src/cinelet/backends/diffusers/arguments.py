@@ -100,7 +100,7 @@ def find_class(name: str, reference: str) -> type:
         message = f"{reference}: {name} cannot be imported from diffusers {diffusers.__version__}"
         raise ModelUnsupportedError(f"{message}; install what it needs, or use another model", reference) from error
     if not (isinstance(found, type) and issubclass(found, diffusers.DiffusionPipeline)):
-        message = f"{reference}: {name} is no pipeline of diffusers {diffusers.__version__}"
+        message = f"{reference}: {name} is no pipeline of diffusers {diffusers.__version__} with what is installed"
         raise ModelUnsupportedError(f"{message}; update diffusers, or use another model", reference)
     return found
 

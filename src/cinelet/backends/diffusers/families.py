@@ -46,7 +46,6 @@ FAMILIES: dict[str, Family] = {
     "AnyFlow": Family(native_fps=16, size_multiple=16),
     "ChronoEdit": Family(native_fps=16, size_multiple=16),
     "CogVideoX": Family(native_fps=8, frame_rule=FrameRule(8, 1, 9), size_multiple=16, max_frames=49),
-    "ConsisID": Family(native_fps=8, frame_rule=FrameRule(8, 1, 9), size_multiple=16, max_frames=49),
     "Cosmos2VideoToWorld": Family(native_fps=16, size_multiple=16, needs_image=True),
     "Cosmos2": Family(native_fps=16, size_multiple=16),
     "Cosmos3": Family(native_fps=24, size_multiple=16),

@@ -164,7 +164,7 @@ def _tensor_bytes(path: Path, reference: str) -> int:
         total = sum(end - begin for begin, end in spans)
         if total + length + 8 > path.stat().st_size:
             raise ValueError("shorter than its header says")
-    except (ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, RecursionError, struct.error, KeyError, TypeError, AttributeError) as error:
         message = f"{reference}: {path.parent.name}/{path.name} is no complete safetensors file ({error!s:.80})"
         raise ModelUnsupportedError(f"{message}; download the model again", reference) from error
     return int(total)
