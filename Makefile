@@ -27,10 +27,10 @@ demo: $(READY) ## Turn three prompts into MP4 files in out/
 	@echo '  docs/00-overview.md                         other models, Python, options'
 
 test: $(READY) ## Run every test
-	@$(OFFLINE) .venv/bin/python -m pytest --numprocesses auto --maxprocesses 8 --quiet
+	@$(OFFLINE) .venv/bin/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal --quiet
 
 coverage: $(READY) ## Run every test and list the lines and branches that none reaches
-	@$(OFFLINE) .venv/bin/python -m pytest --numprocesses auto --maxprocesses 8 --quiet --cov --cov-report term
+	@$(OFFLINE) .venv/bin/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal --quiet --cov --cov-report term
 
 check: $(READY) ## Check style, types and import layers, as CI does
 	@.venv/bin/python -m ruff check
