@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from tests.tiny_pipelines import TASKS
 TEXT, IMAGE = Task.TEXT_TO_VIDEO, Task.IMAGE_TO_VIDEO
 
 
+@cache
 def model_in(path: Path, task: Task | None = None) -> Model:
     folder = open_folder(path, f"local:{path}")
     with quiet_libraries():
