@@ -109,7 +109,7 @@ def contact_sheet(clips: list[NDArray[np.uint8]], path: Path, *, columns: int = 
         small = [np.asarray(Image.fromarray(frame).resize((side, side), Image.Resampling.LANCZOS)) for frame in frames]
         rows.append(np.concatenate(small, 1))
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.concatenate(rows)).save(path)
+    Image.fromarray(np.concatenate(rows)).save(path, quality=88)
 
 
 def evaluate(
@@ -179,7 +179,7 @@ def main() -> None:
         print(name, figures, flush=True)
         report[name] = {"figures": figures, "clips": lines}
         if arguments.report:
-            contact_sheet(clips[:14], arguments.report.with_name(f"{arguments.report.name}-{name}.png"))
+            contact_sheet(clips[:14], arguments.report.with_name(f"{arguments.report.name}-{name}.jpg"))
     if arguments.report:
         arguments.report.parent.mkdir(parents=True, exist_ok=True)
         arguments.report.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
