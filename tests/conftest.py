@@ -12,19 +12,24 @@ TinyPipeline = Callable[[str], Path]
 
 
 @pytest.fixture(scope="session")
-def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> TinyPipeline:
+def one_thread() -> None:
+    """Compute on one thread: many on tiny tensors only wait for each other, and the numbers would depend on them."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> TinyPipeline:  # noqa: ARG001
     """Return the folder of a tiny pipeline by its name in `tests.tiny_pipelines.TASKS`; it must stay as it is.
 
     Each is built once a run, by the first process that wants it. Nothing is kept for later runs: making one takes less
     time than finding out whether an old one still fits.
     """
-    import torch
     from filelock import FileLock
 
     from tests.tiny_pipelines import build
 
-    # Many threads on tiny tensors only wait for each other, and the runs would depend on how many there are.
-    torch.set_num_threads(1)
     in_worker = "PYTEST_XDIST_WORKER" in os.environ
     base = tmp_path_factory.getbasetemp()
     shelf = (base.parent if in_worker else base) / "tiny-pipelines"

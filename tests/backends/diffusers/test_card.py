@@ -55,6 +55,12 @@ def test_emoji_signs_and_other_scripts_are_words_that_it_does_not_know(word: str
     assert adjustment.requested == word.replace("e\u0301", "é")
 
 
+def test_punctuation_beside_an_emoji_is_no_part_of_it() -> None:
+    _, adjustment = SHAPES.readable("a red circle (🐉), …")
+    assert adjustment is not None
+    assert adjustment.requested == "🐉"
+
+
 def test_a_prompt_of_unknown_words_alone_leaves_an_empty_text() -> None:
     text, adjustment = SHAPES.readable("🐉🔥 sunset")
     assert text == ""

@@ -182,6 +182,27 @@ def test_a_clip_goes_on_from_its_last_frame_without_a_step_back_or_a_frame_twice
     assert "image" not in pipeline.calls[0]
 
 
+class FromClip(Pipeline):
+    """Goes on from several frames, but shows them ten times brighter than they were."""
+
+    def __init__(self) -> None:
+        super().__init__(self.repeated)
+
+    def repeated(self, arguments: dict[str, Any]) -> Any:
+        (condition,) = arguments["conditions"]
+        assert condition.frame_index == 0
+        assert len(condition.video) == 4
+        return np.full((arguments["num_frames"], 8, 16, 3), 10 * np.asarray(condition.video[0]).max() / 255)
+
+
+def test_a_clip_that_goes_on_from_several_frames_fades_into_what_follows(tmp_path: Path) -> None:
+    plan = replace(PLAN, windows=(Window(6), Window(6, 4)))
+    pipeline = Pipeline(lambda _: np.full((6, 8, 16, 3), 10 / 255))
+    classes: dict[Task, type] = {TEXT: Pipeline, IMAGE: FromPicture}
+    frames = run(plan, pipeline, classes, FromClip, StepReporter(Context(tmp_path), runs=2))
+    assert frames[:, 0, 0, 0].tolist() == [10, 10, 10, 32, 55, 78, 100, 100]
+
+
 def test_each_window_has_a_seed_of_its_own_that_follows_from_the_first(tmp_path: Path) -> None:
     seeds = []
     for _ in range(2):

@@ -57,8 +57,8 @@ class ModelCard(BaseModel):
                 kept.append(word)
             elif word.removesuffix("s") in known:
                 kept.append(word.removesuffix("s"))
-            elif not _is_punctuation(word):
-                unknown[piece] = None
+            elif meant := _without_punctuation(piece):
+                unknown[meant] = None
         text = " ".join(kept)
         if not unknown:
             return text, None
@@ -67,9 +67,11 @@ class ModelCard(BaseModel):
         return text, Adjustment("prompt", ", ".join(unknown), text, reason)
 
 
-def _is_punctuation(piece: str) -> bool:
-    """Tell commas, dashes and quotes from what means something, as an emoji does."""
-    return all(unicodedata.category(character).startswith("P") for character in piece)
+def _without_punctuation(piece: str) -> str:
+    """Return a word as it is, and of signs those that mean something, as an emoji does and a comma does not."""
+    if piece[0].isalnum():
+        return piece
+    return "".join(character for character in piece if not unicodedata.category(character).startswith("P"))
 
 
 def read_card(folder: Path) -> ModelCard:
