@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from cinelet.backends.diffusers import DiffusersBackend
+from cinelet.backends.diffusers import DiffusersBackend, loading
 from cinelet.backends.diffusers.loading import PipelineCache
 from cinelet.domain.backend import Context, GeneratedVideo
 from cinelet.domain.errors import GenerationCancelledError, ModelUnsupportedError
@@ -155,6 +156,27 @@ def test_a_parameter_that_counts_changes_the_video(
     plain = generate(backend, model, tmp_path / "plain", task=task, width=32, height=32)
     changed = generate(backend, model, tmp_path / "changed", **{**fields, "width": 32, "height": 32})
     assert (decoded_frames(plain.path) != decoded_frames(changed.path)).any()
+
+
+@pytest.mark.parametrize("name", ["wan_ti2v", "ltx"])
+def test_the_other_task_leaves_shared_weights_in_half_precision_as_they_are(
+    backend: DiffusersBackend,
+    tiny_pipeline: TinyPipeline,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    monkeypatch.setattr(loading, "choose_dtype", lambda _: torch.bfloat16)
+    model = tiny_pipeline(name)
+    before = decoded_frames(generate(backend, model, tmp_path / "before").path)
+    assert backend._pipelines is not None
+    (pipeline,) = backend._pipelines._pipelines.values()
+    dtypes = {key: value.dtype for key, value in pipeline.transformer.state_dict().items()}
+    assert torch.bfloat16 in dtypes.values()
+    generate(backend, model, tmp_path / "image", task=Task.IMAGE_TO_VIDEO)
+    assert {key: value.dtype for key, value in pipeline.transformer.state_dict().items()} == dtypes
+    after = decoded_frames(generate(backend, model, tmp_path / "after").path)
+    assert (before == after).all()
 
 
 def test_capabilities_need_no_weights(backend: DiffusersBackend, carded: Any, monkeypatch: pytest.MonkeyPatch) -> None:

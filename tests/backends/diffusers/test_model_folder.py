@@ -159,13 +159,16 @@ def test_links_inside_the_folder_and_to_the_folder_are_fine(folder: Path, tmp_pa
     assert open_folder(tmp_path / "link", REFERENCE).class_name == "LTXPipeline"
 
 
-def test_links_of_the_hubs_cache_to_its_blobs_are_fine_and_others_are_not(folder: Path, tmp_path: Path) -> None:
-    blobs, snapshots = tmp_path / "models--a--b" / "blobs", tmp_path / "models--a--b" / "snapshots"
-    blobs.mkdir(parents=True)
-    snapshots.mkdir()
-    snapshot = folder.rename(snapshots / "0123abc")
-    (snapshot / INDEX_NAME).rename(blobs / "ffff")
-    (snapshot / INDEX_NAME).symlink_to("../../blobs/ffff")
+@pytest.mark.parametrize("blobs", ["models--a--b/blobs", "blobs/ff"], ids=["its own", "shared by all models"])
+def test_links_of_the_hubs_cache_to_its_blobs_are_fine_and_others_are_not(
+    folder: Path, tmp_path: Path, blobs: str
+) -> None:
+    blob = tmp_path / blobs / "ffff"
+    blob.parent.mkdir(parents=True)
+    (tmp_path / "models--a--b" / "snapshots").mkdir(parents=True)
+    snapshot = folder.rename(tmp_path / "models--a--b" / "snapshots" / "0123abc")
+    (snapshot / INDEX_NAME).rename(blob)
+    (snapshot / INDEX_NAME).symlink_to(blob)
     assert open_folder(snapshot, REFERENCE).class_name == "LTXPipeline"
     (snapshot / "extra.json").symlink_to(tmp_path / "secret.json")
     assert "extra.json is a link" in refusal(snapshot)
