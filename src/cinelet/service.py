@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -26,7 +27,7 @@ from cinelet.domain.progress import Stage
 from cinelet.domain.request import Limits, QualityPreset, Task, VideoRequest
 from cinelet.domain.result import Adjustment, VideoFacts
 from cinelet.domain.video import VideoResult
-from cinelet.media.probe import probe
+from cinelet.media.probe import Prober
 from cinelet.observability.logs import get_logger
 from cinelet.observability.redaction import private, redact
 
@@ -50,7 +51,7 @@ class VideoService:
     """Makes videos with one backend, which may stand for many.
 
     default_models: the model of a task where a request names none. preset: the encoding where it names none.
-    probe: measures a file (path, timeout_seconds); it decodes the file, so it works in a child process.
+    probe: measures a file (path, timeout_seconds); by default in a child process, which is started beforehand.
     """
 
     def __init__(
@@ -60,14 +61,15 @@ class VideoService:
         default_models: Mapping[Task, str],
         limits: Limits | None = None,
         preset: QualityPreset = "medium",
-        probe: Probe = probe,
+        probe: Probe | None = None,
     ) -> None:
         self.backend = backend
         self.default_models = dict(default_models)
         self.limits = Limits() if limits is None else limits
         self.preset = preset
         self.logger = get_logger(__name__)
-        self._probe = probe
+        self._prober = Prober()
+        self._probe = probe or self._probe_and_prepare
 
     async def generate_text_to_video(  # noqa: PLR0917  (the specification's signature)
         self,
@@ -171,6 +173,7 @@ class VideoService:
 
     async def aclose(self) -> None:
         """Give back what the backend holds. The service is not used afterwards."""
+        await asyncio.to_thread(self._prober.close)
         await self.backend.aclose()
 
     async def __aenter__(self) -> Self:
@@ -212,6 +215,7 @@ class VideoService:
         context.check()
         began = time.monotonic()
         work = request if request.preset else request.model_copy(update={"preset": self.preset})
+        self._prepare_probe()
         video = await self.backend.generate(work, context)
         try:
             facts, probe_seconds = await self._measured(video, context)
@@ -244,6 +248,15 @@ class VideoService:
         facts = await asyncio.to_thread(self._probe, video.path, timeout_seconds=timeout)
         context.check()
         return facts, time.monotonic() - began
+
+    def _probe_and_prepare(self, path: Path, *, timeout_seconds: float) -> VideoFacts:
+        facts = self._prober.probe(path, timeout_seconds=timeout_seconds)
+        self._prepare_probe()  # for the next video
+        return facts
+
+    def _prepare_probe(self) -> None:
+        # In a thread that nobody waits for: the child starts while the model works.
+        threading.Thread(target=self._prober.prepare, name="cinelet-probe").start()
 
     async def _generate_dict(self, request: VideoRequest) -> dict[str, Any]:
         with await self.generate(request) as result:

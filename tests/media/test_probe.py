@@ -15,7 +15,7 @@ from PIL import Image
 from cinelet.domain.errors import ProcessingError
 from cinelet.media.encode import container_suffix, encode
 from cinelet.media.measurement import Timeline
-from cinelet.media.probe import Expectation, probe
+from cinelet.media.probe import Expectation, Prober, probe
 from tests.media.clips import moving_square, write_packets, write_silence
 
 
@@ -234,3 +234,30 @@ def test_frames_without_timestamps_have_the_declared_rate():
     for _ in range(50):
         timeline.add(None, 0)
     assert (timeline.rate(Fraction(25)), timeline.seconds(Fraction(25))) == (25, 2)
+
+
+def test_a_prober_that_was_prepared_measures_the_same_and_leaves_no_process(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    encode(np.zeros((8, 32, 48, 3), np.uint8), path, fps=8)
+    prober = Prober()
+    prober.prepare()
+    (waiting,) = prober._ready
+    assert prober.probe(path) == probe(path)
+    prober.prepare()
+    (second,) = prober._ready
+    assert second is not waiting, "each file has a process of its own"
+    prober.close()
+    assert waiting._child.returncode == 0
+    assert second._child.returncode is not None
+    prober.prepare()
+    assert prober._ready == [], "a closed prober starts nothing"
+
+
+def test_a_child_that_waits_ends_when_its_parent_is_gone() -> None:
+    prober = Prober()
+    prober.prepare()
+    (waiting,) = prober._ready
+    assert waiting._child.stdin is not None
+    waiting._child.stdin.close()  # as the end of the parent does
+    assert waiting._child.wait(timeout=60) == 0
+    prober.close()

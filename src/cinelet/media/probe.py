@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 
 from cinelet.domain.errors import ProcessingError
 from cinelet.domain.result import VideoFacts
-from cinelet.media.sandbox import SandboxError, SandboxLimits, run_limited
+from cinelet.media.sandbox import Sandbox, SandboxError, SandboxLimits
 from cinelet.media.signature import HEAD_BYTES, describe, kind_of
 
 
@@ -22,6 +24,52 @@ class Expectation:
     memory_bytes: int = 2 * 1024**3
 
 
+class Prober:
+    """Probes files, each in a child process of its own, and can keep the next one ready: starting it takes longest.
+
+    `close` it, or let it be collected; a child that waits ends with this process in any case.
+    """
+
+    def __init__(self, *, expect: Expectation | None = None) -> None:
+        self._expect = expect or Expectation()
+        self._ready: list[Sandbox] = []
+        self._lock = threading.Lock()
+        self._finalize = weakref.finalize(self, _close_all, self._ready)
+
+    def prepare(self) -> None:
+        """Start the child of the next `probe`, unless one waits already."""
+        with self._lock:
+            if not self._ready and self._finalize.alive:
+                self._ready.append(_started())
+
+    def probe(self, path: Path, *, timeout_seconds: float = 60) -> VideoFacts:
+        """Return the facts of a video file, as the function `probe` does."""
+        head = _head(path)
+        if not head:
+            raise _refused(path, "it is an empty file")
+        limits = SandboxLimits(
+            wall_seconds=timeout_seconds, cpu_seconds=timeout_seconds, memory_bytes=self._expect.memory_bytes
+        )
+        order = {
+            "path": str(path.absolute()),
+            "max_pixels": self._expect.max_pixels,
+            "max_frames": self._expect.max_frames,
+        }
+        with self._lock:
+            sandbox = self._ready.pop() if self._ready else _started()
+        try:
+            with sandbox:
+                measured: dict[str, Any] = sandbox.run(order, limits=limits)
+        except SandboxError as error:
+            raise _refused(path, _why(error, head)) from error
+        return VideoFacts(**{**measured, "fps": Fraction(measured["fps"])})
+
+    def close(self) -> None:
+        """End the child that waits; afterwards none is prepared."""
+        with self._lock:
+            self._finalize()
+
+
 def probe(path: Path, *, timeout_seconds: float = 60, expect: Expectation | None = None) -> VideoFacts:
     """Return the facts of a video file, measured by decoding every frame in a child process; blocks, so use a thread.
 
@@ -29,20 +77,19 @@ def probe(path: Path, *, timeout_seconds: float = 60, expect: Expectation | None
     they are not evenly spaced. `timeout_seconds` bounds the wall time and the processor time.
     Raises `ProcessingError` (stage "probe") for anything that is not a whole video; the message says what it is.
     """
+    return Prober(expect=expect).probe(path, timeout_seconds=timeout_seconds)
+
+
+def _started() -> Sandbox:
     # Late: it imports av, which only the child needs.
     from cinelet.media.measurement import measure
 
-    expect = expect or Expectation()
-    head = _head(path)
-    if not head:
-        raise _refused(path, "it is an empty file")
-    limits = SandboxLimits(wall_seconds=timeout_seconds, cpu_seconds=timeout_seconds, memory_bytes=expect.memory_bytes)
-    order = {"path": str(path.absolute()), "max_pixels": expect.max_pixels, "max_frames": expect.max_frames}
-    try:
-        measured: dict[str, Any] = run_limited(measure, order, limits=limits)
-    except SandboxError as error:
-        raise _refused(path, _why(error, head)) from error
-    return VideoFacts(**{**measured, "fps": Fraction(measured["fps"])})
+    return Sandbox(measure)
+
+
+def _close_all(sandboxes: list[Sandbox]) -> None:
+    while sandboxes:
+        sandboxes.pop().close()
 
 
 def _head(path: Path) -> bytes:

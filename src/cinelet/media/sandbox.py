@@ -6,6 +6,7 @@ the parent gets a `SandboxError`, whatever happened. The child sees an empty env
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, Self
 
 from cinelet.media import sandbox_child
 
@@ -47,38 +48,78 @@ class SandboxError(Exception):
         self.raised = raised
 
 
-def run_limited(function: Callable[[Any], Any], argument: Any, *, limits: SandboxLimits) -> Any:
-    """Return `function(argument)`, computed in a child process; blocks until it ends or a limit stops it.
+class Sandbox:
+    """A child process that is ready to run one function once; a context manager that ends it.
 
     The function is a top-level one of a file of ours. The child loads that file alone (not the package around it), so
-    its imports are what a call costs. Argument and result are JSON values.
-    Raises `SandboxError`.
+    its imports are what a start costs, and `run` need not wait for them if there was time. It ends by itself when the
+    parent is gone.
     """
-    source = sys.modules[function.__module__].__file__
-    order = {
-        "sys_path": [str(Path(entry or ".").absolute()) for entry in sys.path],
-        "file": source,
-        "function": function.__qualname__,
-        "argument": argument,
-        "limits": asdict(limits),
-    }
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as complaints:
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self._function = function
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        self._child = subprocess.Popen(  # noqa: S603 - our interpreter, our file
+            # Isolated and without site: no variable and no .pth file changes what runs, and it starts faster.
+            [sys.executable, "-I", "-S", "-X", "utf8", str(sandbox_child.__file__)],
+            stdin=subprocess.PIPE,
+            # Files, not pipes: the file size limit then also bounds what a broken child can send.
+            stdout=self._output,
+            stderr=self._complaints,
+            # Windows cannot start Python without its own variables.
+            env={} if os.name == "posix" else None,
+        )
+        self._tell(
+            {
+                "sys_path": [str(Path(entry or ".").absolute()) for entry in sys.path],
+                "file": sys.modules[function.__module__].__file__,
+            }
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def run(self, argument: Any, *, limits: SandboxLimits) -> Any:
+        """Return `function(argument)`; blocks until it ends or a limit stops it. JSON values in and out, once.
+
+        Raises `SandboxError`.
+        """
+        self._tell({"function": self._function.__qualname__, "argument": argument, "limits": asdict(limits)})
         try:
-            finished = subprocess.run(  # noqa: S603 - our interpreter, our file
-                # Isolated and without site: no variable and no .pth file changes what runs, and it starts faster.
-                [sys.executable, "-I", "-S", "-X", "utf8", str(sandbox_child.__file__)],
-                input=json.dumps(order).encode(),
-                # Files, not pipes: the file size limit then also bounds what a broken child can send.
-                stdout=output,
-                stderr=complaints,
-                # Windows cannot start Python without its own variables.
-                env={} if os.name == "posix" else None,
-                timeout=limits.wall_seconds + _START_SECONDS,
-                check=False,
-            )
+            self._child.communicate(timeout=limits.wall_seconds + _START_SECONDS)
         except subprocess.TimeoutExpired as error:
             raise _wall_error(limits) from error
-        return _result(finished.returncode, _tail(output, limits.output_bytes), _tail(complaints, 2000), limits=limits)
+        output, complaints = _tail(self._output, limits.output_bytes), _tail(self._complaints, 2000)
+        return _result(self._child.returncode, output, complaints, limits=limits)
+
+    def close(self) -> None:
+        """End the child, whatever it does, and wait until it is gone."""
+        if self._child.poll() is None:
+            self._child.kill()
+        self._child.wait()
+        if self._child.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._child.stdin.close()
+        self._output.close()
+        self._complaints.close()
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        if self._child.stdin is None:
+            raise RuntimeError("the child has no stdin")
+        # A child that has died already shows why in its exit code.
+        with contextlib.suppress(BrokenPipeError):
+            self._child.stdin.write(json.dumps(message).encode() + b"\n")
+            self._child.stdin.flush()
+
+
+def run_limited(function: Callable[[Any], Any], argument: Any, *, limits: SandboxLimits) -> Any:
+    """Return `function(argument)`, computed in a new `Sandbox`. Raises `SandboxError`."""
+    with Sandbox(function) as sandbox:
+        return sandbox.run(argument, limits=limits)
 
 
 def _tail(file: IO[bytes], length: int) -> bytes:

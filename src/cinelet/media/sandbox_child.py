@@ -1,4 +1,4 @@
-"""The child's side of `sandbox`: a script that reads an order, limits itself, runs one function and writes the result.
+"""The child's side of `sandbox`: a script that loads a file, waits for an order, limits itself and obeys.
 
 Imports nothing of ours and as little as it can, since each run pays for it.
 """
@@ -49,16 +49,24 @@ def load(file: str) -> ModuleType:
 
 
 def main() -> None:
-    """Run the order on stdin; write `{"value": ...}` or `{"raised": ..., "message": ...}` to stdout."""
-    order = json.load(sys.stdin)
+    """Load the file that the first line of stdin names, then run the order of the second, if it comes.
+
+    Writes `{"value": ...}` or `{"raised": ..., "message": ...}` to stdout.
+    """
+    preparation = json.loads(sys.stdin.readline())
     # A library that prints to stdout must not spoil the result.
     result = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    sys.path[:] = order["sys_path"]
-    limit(order["limits"])
+    sys.path[:] = preparation["sys_path"]
     answer: dict[str, Any]
     try:
-        answer = {"value": getattr(load(order["file"]), order["function"])(order["argument"])}
+        module = load(preparation["file"])
+        line = sys.stdin.readline()
+        if not line:  # the parent has no work, or is gone
+            return
+        order = json.loads(line)
+        limit(order["limits"])
+        answer = {"value": getattr(module, order["function"])(order["argument"])}
     except Exception as error:  # noqa: BLE001 - the door of this process
         # av's and numpy's out-of-memory errors are subclasses of MemoryError; the parent asks for the plain name.
         name = "MemoryError" if isinstance(error, MemoryError) else type(error).__name__
