@@ -9,7 +9,7 @@ import asyncio
 import time
 from typing import Protocol
 
-from cinelet.domain.backend import Context
+from cinelet.domain.backend import Context, GeneratedVideo
 
 CANCEL_POLL_SECONDS = 0.05
 """How late a pause notices a cancel: a context is cancelled from any thread, so it is asked rather than awaited."""
@@ -88,3 +88,16 @@ def _slice_seconds(end: float, context: Context | None) -> float:
     context.check()
     remaining = context.remaining_seconds()
     return min(rest, CANCEL_POLL_SECONDS) if remaining is None else min(rest, CANCEL_POLL_SECONDS, remaining)
+
+
+async def until_ended(work: asyncio.Future[GeneratedVideo], context: Context) -> GeneratedVideo:
+    """Wait for a generation in a thread. A cancel of the waiting task cancels the context and waits for the end."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        context.cancel()
+        (ended,) = await asyncio.gather(work, return_exceptions=True)
+        if isinstance(ended, GeneratedVideo):
+            # It was done just before it was told to stop, and nobody will ask for the file.
+            ended.path.unlink(missing_ok=True)
+        raise

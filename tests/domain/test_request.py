@@ -83,7 +83,9 @@ def test_a_large_image_is_refused_before_anything_else() -> None:
 
 @pytest.mark.parametrize("prompt", ["x" * 1000, "一只猫", "🐈‍⬛ walks", "e\u0301té"])
 def test_unicode_and_a_thousand_characters_are_fine(prompt: str) -> None:
-    VideoRequest(task=T2V, prompt=prompt).check(Limits())
+    request = VideoRequest(task=T2V, prompt=prompt)
+    request.check(Limits())
+    assert request.prompt == prompt
 
 
 def test_an_image_never_shows_in_a_requests_text() -> None:

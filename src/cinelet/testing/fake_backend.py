@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from cinelet.clock import Clock, SystemClock
+from cinelet.clock import Clock, SystemClock, until_ended
 from cinelet.domain.backend import Capabilities, Context, GeneratedVideo
 from cinelet.domain.errors import ModelNotFoundError, ModelUnsupportedError
 from cinelet.domain.model import ModelReference
@@ -73,15 +73,7 @@ class FakeBackend:
         """Make the video in a thread; cancelling the awaiting task stops the thread before it returns."""
         self.requests.append(request)
         work = asyncio.ensure_future(asyncio.to_thread(self._generate, request, context))
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            context.cancel()
-            (ended,) = await asyncio.gather(work, return_exceptions=True)
-            if isinstance(ended, GeneratedVideo):
-                # It was done just before it was told to stop, and nobody will ask for the file.
-                ended.path.unlink(missing_ok=True)
-            raise
+        return await until_ended(work, context)
 
     async def aclose(self) -> None:
         """Remember that it was closed."""

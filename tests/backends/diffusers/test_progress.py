@@ -99,7 +99,9 @@ def test_more_updates_than_steps_do_not_pass_the_end(tmp_path: Path) -> None:
 
 
 def test_a_bar_takes_what_tqdm_takes(tmp_path: Path) -> None:
-    bar = Watched(tmp_path).reporter.bar(total=1)
+    watched = Watched(tmp_path)
+    bar = watched.reporter.bar(total=1)
     bar.set_description("denoising")
     bar.set_postfix(loss=1)
     bar.set_postfix_str("text")
+    assert watched.seen == [], "texts of a bar are no progress"

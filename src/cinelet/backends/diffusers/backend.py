@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from cinelet.clock import until_ended
 from cinelet.domain.backend import Capabilities, Context, GeneratedVideo
 from cinelet.domain.errors import ModelUnsupportedError
 from cinelet.domain.model import ModelReference
@@ -65,14 +66,7 @@ class DiffusersBackend:
     async def generate(self, request: VideoRequest, context: Context) -> GeneratedVideo:
         """Make the video in a thread. Cancelling the awaiting task cancels the context and waits for the thread."""
         work = self._start(self._generate, request, context)
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            context.cancel()
-            (ended,) = await asyncio.gather(work, return_exceptions=True)
-            if isinstance(ended, GeneratedVideo):
-                ended.path.unlink(missing_ok=True)
-            raise
+        return await until_ended(work, context)
 
     async def aclose(self) -> None:
         """Wait for the running generation, then forget the loaded models."""
