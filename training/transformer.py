@@ -48,6 +48,7 @@ CONFIG: dict[str, Any] = {
 }
 ROPE_SCALE = (vae.TEMPORAL_RATIO / world.FPS, vae.SPATIAL_RATIO, vae.SPATIAL_RATIO)
 CONTINUATION_LATENTS = (2, 3)
+LEARNING_RATE = 2e-3
 HIGH_SIGMA_SHIFT = 5.0
 """Half of the noise levels are drawn uniformly and shifted by this towards 1, where shape is decided."""
 
@@ -284,7 +285,7 @@ def main() -> None:
     parser.add_argument("--recipe", choices=RECIPES, default="videos")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--decay-from", type=float, default=1.0, help="share of the time after which the rate falls")
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--port", type=int, default=29517)
     arguments = parser.parse_args()

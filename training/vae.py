@@ -194,6 +194,21 @@ def double(vae: AutoencoderKLLTXVideo) -> AutoencoderKLLTXVideo:
     return doubled.eval()
 
 
+def halve(vae: AutoencoderKLLTXVideo) -> AutoencoderKLLTXVideo:
+    """Undo `double`; the decoder, if it was trained since, is only similar."""
+    size = vae.config.patch_size // 2
+    halved = new(patch_size=size)
+    state = vae.state_dict()
+    weight = state["encoder.conv_in.conv.weight"]
+    blocks = weight.view(WIDTH, 3, size, 2, size, 2, *weight.shape[2:]).sum((3, 5))
+    state["encoder.conv_in.conv.weight"] = blocks.reshape(WIDTH, 3 * size**2, *weight.shape[2:])
+    for name in ("decoder.conv_out.conv.weight", "decoder.conv_out.conv.bias"):
+        value = state[name]
+        state[name] = value.view(3, size, 2, size, 2, *value.shape[1:]).mean((2, 4)).reshape(-1, *value.shape[1:])
+    halved.load_state_dict(state)
+    return halved.eval()
+
+
 def sample_clips(count: int, frames: int, *, side: int = HALF_SIDE, seed: int = 11) -> np.ndarray:
     """Render random clips, half of them from any moment of their scene; uint8 [count, frames, side, side, 3]."""
     rng = np.random.default_rng(seed)

@@ -51,3 +51,32 @@ def write_much(path: str) -> None:
 
 def answer_much(size: int) -> str:
     return "x" * size
+
+
+_calls: list[None] = []
+
+
+def count(_: Any) -> int:
+    _calls.append(None)
+    return len(_calls)
+
+
+def misbehave(how: str) -> str:
+    deeds = {"crash": crash, "spin": spin, "hang": hang, "leave": leave}
+    if how:
+        deeds[how](3)
+    return "good"
+
+
+def meddle(_: Any) -> dict[str, Any]:
+    try:
+        os.write(9, b'{"code": 0, "output": "{}"}\n')
+        wrote = True
+    except OSError:
+        wrote = False
+    return {"read": sys.stdin.read(), "wrote": wrote}
+
+
+def hang_and_say_who(path: str) -> None:
+    Path(path).write_text(str(os.getpid()))
+    hang(None)

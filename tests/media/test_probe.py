@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -243,14 +245,37 @@ def test_a_prober_that_was_prepared_measures_the_same_and_leaves_no_process(tmp_
     prober.prepare()
     (waiting,) = prober._ready
     assert prober.probe(path) == probe(path)
-    prober.prepare()
-    (second,) = prober._ready
-    assert second is not waiting, "each file has a process of its own"
+    assert prober.prepared
     prober.close()
-    assert waiting._child.returncode == 0
-    assert second._child.returncode is not None
+    assert waiting._child.returncode is not None
     prober.prepare()
     assert prober._ready == [], "a closed prober starts nothing"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="without fork each file has a child of its own")
+def test_one_child_measures_file_after_file_also_after_one_that_breaks_the_decoder(tmp_path: Path) -> None:
+    good, bad = tmp_path / "clip.mp4", tmp_path / "bad.mp4"
+    encode(np.zeros((8, 32, 48, 3), np.uint8), good, fps=8)
+    bad.write_bytes(good.read_bytes()[:-200])
+    prober = Prober()
+    prober.prepare()
+    (waiting,) = prober._ready
+    for _ in range(2):
+        assert prober.probe(good).frames == 8
+        with pytest.raises(ProcessingError):
+            prober.probe(bad)
+    assert prober._ready == [waiting]
+    prober.close()
+
+
+def test_files_that_come_together_are_measured_together_and_few_children_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    encode(np.zeros((8, 32, 48, 3), np.uint8), path, fps=8)
+    prober = Prober()
+    with ThreadPoolExecutor(5) as threads:
+        assert {facts.frames for facts in threads.map(lambda _: prober.probe(path), range(10))} == {8}
+    assert len(prober._ready) <= 2
+    prober.close()
 
 
 def test_a_child_that_waits_ends_when_its_parent_is_gone() -> None:

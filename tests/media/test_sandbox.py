@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cinelet.media.sandbox import SandboxError, SandboxLimits, run_limited
+from cinelet.media.sandbox import Sandbox, SandboxError, SandboxLimits, run_limited
 from tests.media import sandbox_guests
 
 ROOMY = SandboxLimits(wall_seconds=30, cpu_seconds=30)
@@ -90,3 +91,57 @@ def test_a_child_cannot_fill_the_disk(tmp_path: Path):
 @posix
 def test_a_child_cannot_flood_its_parent():
     assert refused(sandbox_guests.answer_much, 8 * 1024**2, ROOMY).reason == "crashed"
+
+
+@posix
+def test_one_child_obeys_again_and_again_and_no_order_sees_an_earlier_one():
+    with Sandbox(sandbox_guests.count) as sandbox:
+        assert [sandbox.run(None, limits=ROOMY) for _ in range(3)] == [1, 1, 1]
+        assert sandbox.usable
+
+
+@posix
+@pytest.mark.parametrize("misdeed", ["crash", "spin", "hang", "leave"])
+def test_a_child_goes_on_after_an_order_that_ended_badly(misdeed):
+    with Sandbox(sandbox_guests.misbehave) as sandbox:
+        with pytest.raises(SandboxError):
+            sandbox.run(misdeed, limits=SandboxLimits(wall_seconds=1, cpu_seconds=1))
+        assert sandbox.run("", limits=ROOMY) == "good"
+
+
+@posix
+def test_an_order_reaches_neither_the_orders_to_come_nor_the_parent():
+    with Sandbox(sandbox_guests.meddle) as sandbox:
+        assert sandbox.run(None, limits=ROOMY) == {"read": "", "wrote": False}
+        assert sandbox.run(None, limits=ROOMY) == {"read": "", "wrote": False}
+
+
+@posix
+def test_a_closed_child_takes_its_busy_fork_with_it(tmp_path: Path):
+    sandbox = Sandbox(sandbox_guests.hang_and_say_who)
+    pid_file = tmp_path / "pid"
+    roomy = SandboxLimits(wall_seconds=120, cpu_seconds=30)
+
+    def run() -> None:
+        with pytest.raises(SandboxError):
+            sandbox.run(str(pid_file), limits=roomy)
+
+    runner = threading.Thread(target=run)
+    runner.start()
+    while not pid_file.exists() or not pid_file.read_text():
+        assert runner.is_alive()
+    sandbox._kill()
+    runner.join(timeout=30)
+    sandbox.close()
+    end = time.monotonic() + 30
+    while not _is_dead(int(pid_file.read_text())):
+        assert time.monotonic() < end, "the fork lives on"
+
+
+def _is_dead(pid: int) -> bool:
+    """Tell whether a process has ended, also where nobody has asked for its exit code yet."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return True
+    return state == "Z"

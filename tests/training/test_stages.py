@@ -7,7 +7,8 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline, LTXImageToVideoPipeline
 
-from training import checkpoint, decoder, export, text, transformer, vae, world
+from cinelet.backends import embedded
+from training import checkpoint, decoder, export, restart, text, transformer, vae, world
 
 RECIPE = transformer.Recipe({1: 0.4, 17: 0.6}, 0.3, 0.3)
 
@@ -88,6 +89,26 @@ def test_the_transformer_goes_on_from_its_last_checkpoint_and_the_result_is_a_pi
                       output_type="np").frames  # fmt: skip
     assert frames.shape == (1, 9, 192, 192, 3)
     assert image_pipeline.transformer is pipeline.transformer
+
+
+def test_a_run_begins_again_from_exported_weights(tmp_path):
+    weights = embedded.directory()
+    restart.restart(weights, tmp_path / "again", samples=5)
+    state = checkpoint.load(tmp_path / "again" / "transformer.pt")
+    shipped = DiffusionPipeline.from_pretrained(weights, dtype=torch.float32, use_safetensors=True)
+    assert state["samples"] == 5
+    for name, value in shipped.transformer.state_dict().items():
+        assert torch.equal(state["average"][name], value)
+    small = vae.new(4)
+    small.load_state_dict(checkpoint.load(tmp_path / "again" / "encoder.pt")["vae"])
+    clip = vae.sample_clips(1, 9, side=96)
+    doubled = clip.repeat(2, axis=2).repeat(2, axis=3)
+    with torch.no_grad():
+        seen_small, seen_large = (
+            autoencoder.encode(vae.to_tensor(pixels)).latent_dist.mean
+            for autoencoder, pixels in ((small, clip), (shipped.vae, doubled))
+        )
+    assert torch.allclose(seen_small, seen_large, atol=1e-3)
 
 
 def test_the_loss_of_a_clean_first_frame_ignores_its_tokens(run):

@@ -43,7 +43,9 @@ def test_a_moving_object_stays_inside_the_picture_for_the_whole_clip(seed, frame
     rng = np.random.default_rng(seed)
     clip = world.render(world.sample(rng, frames), frames, SIDE).astype(int)
     border = np.concatenate([clip[:, 0], clip[:, -1], clip[:, :, 0], clip[:, :, -1]], 1)
-    assert np.abs(border - border[0, 0]).max() < 64  # the tip of a triangle may touch the last row
+    touched = np.abs(border - border[0, 0]).max(-1) > 16
+    # The tip of a triangle may lie on the first row, between two pixels; nothing else comes so far.
+    assert touched.sum(1).max() <= 2
 
 
 def test_a_scene_seen_later_is_the_same_scene_further_on():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +15,9 @@ from cinelet.domain.errors import ProcessingError
 from cinelet.domain.result import VideoFacts
 from cinelet.media.sandbox import Sandbox, SandboxError, SandboxLimits
 from cinelet.media.signature import HEAD_BYTES, describe, kind_of
+
+KEPT_CHILDREN = 2
+"""How many children wait for the next file, each with some 40 MB; more are started when more files come at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +30,7 @@ class Expectation:
 
 
 class Prober:
-    """Probes files, each in a child process of its own, and can keep the next one ready: starting it takes longest.
+    """Probes files in child processes, and keeps those that are ready for another: starting one takes longest.
 
     `close` it, or let it be collected; a child that waits ends with this process in any case.
     """
@@ -35,6 +40,11 @@ class Prober:
         self._ready: list[Sandbox] = []
         self._lock = threading.Lock()
         self._finalize = weakref.finalize(self, _close_all, self._ready)
+
+    @property
+    def prepared(self) -> bool:
+        """Whether a child waits for the next `probe`."""
+        return bool(self._ready)
 
     def prepare(self) -> None:
         """Start the child of the next `probe`, unless one waits already."""
@@ -55,19 +65,33 @@ class Prober:
             "max_pixels": self._expect.max_pixels,
             "max_frames": self._expect.max_frames,
         }
-        with self._lock:
-            sandbox = self._ready.pop() if self._ready else _started()
         try:
-            with sandbox:
+            with self._borrowed() as sandbox:
                 measured: dict[str, Any] = sandbox.run(order, limits=limits)
         except SandboxError as error:
             raise _refused(path, _why(error, head)) from error
         return VideoFacts(**{**measured, "fps": Fraction(measured["fps"])})
 
     def close(self) -> None:
-        """End the child that waits; afterwards none is prepared."""
+        """End the children that wait; afterwards none is prepared."""
         with self._lock:
             self._finalize()
+
+    @contextmanager
+    def _borrowed(self) -> Iterator[Sandbox]:
+        """Yield a child that nobody else uses; keep it afterwards if it can go on and few wait."""
+        with self._lock:
+            sandbox = self._ready.pop() if self._ready else None
+        sandbox = sandbox or _started()
+        try:
+            yield sandbox
+        finally:
+            with self._lock:
+                kept = sandbox.usable and self._finalize.alive and len(self._ready) < KEPT_CHILDREN
+                if kept:
+                    self._ready.append(sandbox)
+            if not kept:
+                sandbox.close()
 
 
 def probe(path: Path, *, timeout_seconds: float = 60, expect: Expectation | None = None) -> VideoFacts:
@@ -77,7 +101,11 @@ def probe(path: Path, *, timeout_seconds: float = 60, expect: Expectation | None
     they are not evenly spaced. `timeout_seconds` bounds the wall time and the processor time.
     Raises `ProcessingError` (stage "probe") for anything that is not a whole video; the message says what it is.
     """
-    return Prober(expect=expect).probe(path, timeout_seconds=timeout_seconds)
+    prober = Prober(expect=expect)
+    try:
+        return prober.probe(path, timeout_seconds=timeout_seconds)
+    finally:
+        prober.close()
 
 
 def _started() -> Sandbox:

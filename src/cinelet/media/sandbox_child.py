@@ -1,6 +1,6 @@
-"""The child's side of `sandbox`: a script that loads a file, waits for an order, limits itself and obeys.
+"""The child's side of `sandbox`: a script that loads a file, waits for orders, and obeys each in a fork with limits.
 
-Imports nothing of ours and as little as it can, since each run pays for it.
+Imports nothing of ours and as little as it can, since each start pays for it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ import signal
 import sys
 from types import ModuleType
 from typing import Any
+
+ANSWERS = 9
+"""The file descriptor of the answers to the parent."""
 
 
 def limit(limits: dict[str, Any]) -> None:
@@ -48,31 +51,51 @@ def load(file: str) -> ModuleType:
     return module
 
 
-def main() -> None:
-    """Load the file that the first line of stdin names, then run the order of the second, if it comes.
-
-    Writes `{"value": ...}` or `{"raised": ..., "message": ...}` to stdout.
-    """
-    preparation = json.loads(sys.stdin.readline())
-    # A library that prints to stdout must not spoil the result.
-    result = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    sys.path[:] = preparation["sys_path"]
+def obey(module: ModuleType, order: dict[str, Any]) -> str:
+    """Limit this process, run the order, and return `{"value": ...}` or `{"raised": ..., "message": ...}` as JSON."""
     answer: dict[str, Any]
     try:
-        module = load(preparation["file"])
-        line = sys.stdin.readline()
-        if not line:  # the parent has no work, or is gone
-            return
-        order = json.loads(line)
         limit(order["limits"])
         answer = {"value": getattr(module, order["function"])(order["argument"])}
     except Exception as error:  # noqa: BLE001 - the door of this process
         # av's and numpy's out-of-memory errors are subclasses of MemoryError; the parent asks for the plain name.
         name = "MemoryError" if isinstance(error, MemoryError) else type(error).__name__
         answer = {"raised": name, "message": str(error)}
-    with result:
-        json.dump(answer, result)
+    return json.dumps(answer)
+
+
+def obey_in_fork(module: ModuleType, order: dict[str, Any]) -> dict[str, Any]:
+    """Run the order in a fork; return its exit code (negative: the signal that ended it) and what it wrote."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        # Neither the orders to come nor the answers to the parent are within its reach.
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.close(ANSWERS)
+        os.close(reader)
+        with os.fdopen(writer, "w", encoding="utf-8") as pipe:
+            pipe.write(obey(module, order))
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        output = pipe.read(order["limits"]["output_bytes"])
+    _, status = os.waitpid(pid, 0)
+    return {"code": os.waitstatus_to_exitcode(status), "output": output.decode("utf-8", "replace")}
+
+
+def main() -> None:
+    """Load the file that the first line of stdin names, then run the orders that follow, a line each."""
+    preparation = json.loads(sys.stdin.readline())
+    # A library that prints to stdout must not spoil the answers.
+    os.dup2(1, ANSWERS)
+    os.dup2(2, 1)
+    sys.path[:] = preparation["sys_path"]
+    module = load(preparation["file"])
+    # Until the parent is gone.
+    while line := sys.stdin.readline():
+        order = json.loads(line)
+        answer = obey_in_fork(module, order) if hasattr(os, "fork") else {"code": 0, "output": obey(module, order)}
+        os.write(ANSWERS, json.dumps(answer).encode() + b"\n")
 
 
 if __name__ == "__main__":
