@@ -51,7 +51,7 @@ class VideoService:
     """Makes videos with one backend, which may stand for many.
 
     default_models: the model of a task where a request names none. preset: the encoding where it names none.
-    probe: measures a file (path, timeout_seconds); by default in a child process, which is started beforehand.
+    probe: measures a file (path, timeout_seconds); by default in a child process, which is kept.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class VideoService:
         self.preset = preset
         self.logger = get_logger(__name__)
         self._prober = Prober()
-        self._probe = probe or self._probe_and_prepare
+        self._probe = probe or self._prober.probe
 
     async def generate_text_to_video(  # noqa: PLR0917  (the specification's signature)
         self,
@@ -249,14 +249,10 @@ class VideoService:
         context.check()
         return facts, time.monotonic() - began
 
-    def _probe_and_prepare(self, path: Path, *, timeout_seconds: float) -> VideoFacts:
-        facts = self._prober.probe(path, timeout_seconds=timeout_seconds)
-        self._prepare_probe()  # for the next video
-        return facts
-
     def _prepare_probe(self) -> None:
         # In a thread that nobody waits for: the child starts while the model works.
-        threading.Thread(target=self._prober.prepare, name="cinelet-probe").start()
+        if not self._prober.prepared:
+            threading.Thread(target=self._prober.prepare, name="cinelet-probe").start()
 
     async def _generate_dict(self, request: VideoRequest) -> dict[str, Any]:
         with await self.generate(request) as result:

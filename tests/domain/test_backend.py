@@ -69,3 +69,34 @@ def test_a_handle_is_kept_before_the_call_returns(tmp_path: Path) -> None:
     asyncio.run(context.save_handle({"id": "1"}))
     assert kept == [{"id": "1"}]
     assert context.handle == {"id": "1"}
+
+
+def test_a_part_of_a_context_stops_earlier_and_shares_all_else(tmp_path: Path) -> None:
+    clock = FakeClock()
+    whole = Context(tmp_path, deadline_seconds=10, monotonic=clock.monotonic)
+    part, unbounded = whole.within(3), whole.within(None)
+    part.report(Stage.DENOISING, 0.4)
+    asyncio.run(part.save_handle({"model": "embedded"}))
+    assert whole.latest == part.latest
+    assert whole.handle == {"model": "embedded"}
+    clock.advance(3)
+    with pytest.raises(DeadlineExceededError, match="3 s"):
+        part.check()
+    whole.check()
+    assert unbounded.remaining_seconds() == 7
+    assert whole.within(60).remaining_seconds() == 7
+    whole.cancel()
+    with pytest.raises(GenerationCancelledError):
+        unbounded.check()
+
+
+def test_a_handle_can_be_forgotten(tmp_path: Path) -> None:
+    kept: list[object] = []
+
+    async def keep(handle: object) -> None:
+        kept.append(handle)
+
+    context = Context(tmp_path, on_handle=keep, handle={"model": "embedded"})
+    asyncio.run(context.save_handle(None))
+    assert context.handle is None
+    assert kept == [None]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -16,7 +17,11 @@ from cinelet.domain.request import Task, VideoRequest
 from cinelet.domain.result import Adjustment, Attempt
 
 Handle = Mapping[str, Any]
-"""What a provider gave us to ask again by: JSON values, no secret."""
+"""What a provider gave us to ask again by: JSON values, no secret.
+
+Every handle holds `model`, the reference that the backend was given. One with `submitting: true` is written just before
+a request is sent: whoever finds it later knows that the request may have arrived, and not what became of it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,17 @@ class FrameRule:
         if self.maximum is not None and count > self.maximum:
             count = (self.maximum - self.offset) // self.multiple * self.multiple + self.offset
         return count
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A provider that lists a model. `why_not` is empty where it can be used, else says what is in the way."""
+
+    provider: str
+    task: str
+    status: str
+    provider_model: str
+    why_not: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +73,8 @@ class Capabilities:
     description: str = ""
     vocabulary: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Words that the model knows, by kind, where that is a closed set."""
+    offers: tuple[Offer, ...] = ()
+    """Who runs a remote model, in the order in which they are tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +91,20 @@ class GeneratedVideo:
     """Seconds by stage."""
     attempts: tuple[Attempt, ...] = ()
     revision: str | None = None
+    provider: str | None = None
+    """Who ran it, where that is not this machine."""
+    request_id: str | None = None
+    """The provider's name for it."""
+
+
+@dataclass(slots=True)
+class _Shared:
+    """What a context and those made from it have in common."""
+
+    handle: Handle | None
+    latest: Progress | None = None
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Context:
@@ -88,40 +120,56 @@ class Context:
         *,
         deadline_seconds: float | None = None,
         on_progress: Callable[[Progress], None] | None = None,
-        on_handle: Callable[[Handle], Awaitable[None]] | None = None,
+        on_handle: Callable[[Handle | None], Awaitable[None]] | None = None,
         handle: Handle | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder = folder
-        self.handle = handle
-        self.latest: Progress | None = None
+        self._shared = _Shared(handle)
         self._monotonic = monotonic
         self._deadline = None if deadline_seconds is None else monotonic() + deadline_seconds
         self._deadline_seconds = deadline_seconds
         self._on_progress = on_progress
         self._on_handle = on_handle
-        self._cancelled = threading.Event()
-        self._lock = threading.Lock()
+
+    def within(self, seconds: float | None) -> Context:
+        """Return this context with a deadline that is no later than in `seconds`; all else is shared with it."""
+        bounded = copy.copy(self)
+        remaining = self.remaining_seconds()
+        if seconds is not None and (remaining is None or seconds < remaining):
+            bounded._deadline = self._monotonic() + seconds  # noqa: SLF001  (of its own class)
+            bounded._deadline_seconds = seconds  # noqa: SLF001
+        return bounded
+
+    @property
+    def handle(self) -> Handle | None:
+        """What was saved last, by this process or an earlier one."""
+        return self._shared.handle
+
+    @property
+    def latest(self) -> Progress | None:
+        """The last report."""
+        return self._shared.latest
 
     def report(
         self, stage: Stage, fraction: float, *, step: int = 0, steps: int = 0, measured: bool = True, note: str = ""
     ) -> None:
         """Tell whoever listens. A fraction below an earlier one is raised to it: progress only grows."""
-        with self._lock:
+        with self._shared.lock:
             floor = self.latest.fraction if self.latest else 0.0
             progress = Progress(stage, min(max(fraction, floor), 1.0), step, steps, measured, note)
-            self.latest = progress
+            self._shared.latest = progress
         if self._on_progress is not None:
             self._on_progress(progress)
 
     def cancel(self) -> None:
         """Ask the generation to stop; it does so at its next `check`."""
-        self._cancelled.set()
+        self._shared.cancelled.set()
 
     @property
     def cancelled(self) -> bool:
         """Whether somebody asked to stop."""
-        return self._cancelled.is_set()
+        return self._shared.cancelled.is_set()
 
     def remaining_seconds(self) -> float | None:
         """Return the seconds until the deadline (never below 0), or None without one."""
@@ -129,14 +177,14 @@ class Context:
 
     def check(self) -> None:
         """Raise `GenerationCancelledError` or `DeadlineExceededError` if it is time to stop."""
-        if self._cancelled.is_set():
+        if self._shared.cancelled.is_set():
             raise GenerationCancelledError("The generation was cancelled")
         if self.remaining_seconds() == 0.0:
             raise DeadlineExceededError(f"The deadline of {self._deadline_seconds:g} s is over")
 
-    async def save_handle(self, handle: Handle) -> None:
-        """Keep a provider's handle durably; returns when it is safe to poll."""
-        self.handle = handle
+    async def save_handle(self, handle: Handle | None) -> None:
+        """Keep a provider's handle durably, or None to forget it; returns when it is safe to go on."""
+        self._shared.handle = handle
         if self._on_handle is not None:
             await self._on_handle(handle)
 
@@ -155,4 +203,13 @@ class Backend(Protocol):
 
     async def aclose(self) -> None:
         """Give back memory, processes and connections. The backend is not used afterwards."""
+        ...
+
+
+@runtime_checkable
+class Expands(Protocol):
+    """A backend for whose models there may be several ways: it lists them, and each is a reference of its own."""
+
+    async def expand(self, model: ModelReference, task: Task) -> Sequence[ModelReference]:
+        """Return the references that do what `model` names, the best first; never none. Raises as `generate` does."""
         ...

@@ -9,11 +9,12 @@ CineletError
 ├── CapacityError(message)                         no room now: queue, memory, disk
 ├── DeadlineExceededError(message)
 ├── GenerationCancelledError(message)
-├── HuggingFaceAPIError(message, status, provider, request_id, retry_after)
+├── HuggingFaceAPIError(message, status, provider, request_id, retry_after, accepted)
 │   ├── ModelNotFoundError
 │   ├── AuthenticationError
 │   ├── PaymentRequiredError
 │   ├── RateLimitError
+│   ├── CircuitOpenError                           it failed so often that it is left alone for a while
 │   └── SubmissionUnknownError                     sent, and nobody knows whether it arrived: never repeated
 └── AllModelsFailedError                           an ExceptionGroup: every model's cause
 ```
@@ -126,7 +127,8 @@ class GenerationCancelledError(CineletError):
 class HuggingFaceAPIError(CineletError):
     """A model's host (the Hub, a provider, an endpoint) refused or failed.
 
-    `status` is the HTTP status where there was one, `retry_after` seconds where the host gave them.
+    `status` is the HTTP status where there was one, `retry_after` seconds where the host gave them. `accepted` is True
+    where the host had taken the work before it failed: asking again may be billed again.
     """
 
     code = "model_host_failed"
@@ -140,12 +142,14 @@ class HuggingFaceAPIError(CineletError):
         provider: str | None = None,
         request_id: str | None = None,
         retry_after: float | None = None,
+        accepted: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.provider = provider
         self.request_id = request_id
         self.retry_after = retry_after
+        self.accepted = accepted
 
     def facts(self) -> dict[str, Any]:
         named = {
@@ -153,6 +157,7 @@ class HuggingFaceAPIError(CineletError):
             "provider": self.provider,
             "request_id": self.request_id,
             "retry_after": self.retry_after,
+            "accepted": self.accepted or None,
         }
         return {name: value for name, value in named.items() if value is not None}
 
@@ -182,6 +187,12 @@ class RateLimitError(HuggingFaceAPIError):
     """Too many requests; `retry_after` says when to come back, if the host said so."""
 
     code = "rate_limited"
+
+
+class CircuitOpenError(HuggingFaceAPIError):
+    """The host failed several times in a row and is left alone; `retry_after` says how long. Nothing was sent."""
+
+    code = "circuit_open"
 
 
 class SubmissionUnknownError(HuggingFaceAPIError):

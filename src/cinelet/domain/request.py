@@ -20,6 +20,8 @@ MAX_FPS = 60
 MAX_STEPS = 100
 MAX_SIDE_PIXELS = 4096
 MAX_SEED = 2**63 - 1
+POLICY_FIELDS = frozenset({"task", "model", "fallback"})
+"""The fields of a request that choose who makes the video; the others say what it is like."""
 
 
 class Task(StrEnum):
@@ -42,7 +44,8 @@ class VideoRequest(BaseModel):
     """One video to make. `None` means that the model's own default is used.
 
     duration: seconds, 1 to the configured maximum. fps: frames a second, 1-60. width, height: pixels.
-    image: the bytes of a PNG, JPEG or WebP file. seed: 0 to 2**63 - 1; chosen and reported if None.
+    image: the bytes of a PNG, JPEG or WebP file. seed: 0 to 2**63 - 1; chosen and reported if None. fallback: whether
+    another model may do it where this one fails.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
@@ -62,6 +65,7 @@ class VideoRequest(BaseModel):
     image_fit: ImageFit = "crop"
     preset: QualityPreset | None = None
     codec: Codec = "h264"
+    fallback: bool = True
 
     def check(self, limits: Limits) -> None:
         """Raise `ValidationError` (its `details` name each wrong field) or `FileSizeError`."""

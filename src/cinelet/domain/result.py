@@ -49,12 +49,23 @@ class VideoFacts:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try of one model. `seconds` is its wall time; `error` is None where it succeeded."""
+    """One try of one model. `seconds` is its wall time; `error` is None where it succeeded.
+
+    provider: who ran it, where that is not this machine. request_id: the provider's name for it.
+    """
 
     model: str
     seconds: float
     error: dict[str, Any] | None = None
+    provider: str | None = None
+    request_id: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attempt as JSON values."""
-        return {"model": self.model, "seconds": round(self.seconds, 3), "error": self.error}
+        return {
+            "model": self.model,
+            "seconds": round(self.seconds, 3),
+            "error": self.error,
+            "provider": self.provider,
+            "request_id": self.request_id,
+        }

@@ -13,7 +13,7 @@ from cinelet.domain.backend import Capabilities, Context, GeneratedVideo
 from cinelet.domain.errors import ModelNotFoundError, ModelUnsupportedError
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Stage
-from cinelet.domain.request import Task, VideoRequest
+from cinelet.domain.request import POLICY_FIELDS, Task, VideoRequest
 from cinelet.domain.result import Adjustment
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class FakeBackend:
             model=str(model),
             tasks=self.tasks,
             runs_on="this machine (fake)",
-            parameters=frozenset(VideoRequest.model_fields) - self.ignores - {"task", "model"},
+            parameters=frozenset(VideoRequest.model_fields) - self.ignores - POLICY_FIELDS,
             default_size=self.size,
             default_steps=self.steps,
             description="Moves a square; made for tests.",

@@ -16,7 +16,7 @@ from cinelet.domain.backend import Capabilities, Context, GeneratedVideo
 from cinelet.domain.errors import ModelUnsupportedError
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Stage
-from cinelet.domain.request import Task, VideoRequest
+from cinelet.domain.request import POLICY_FIELDS, Task, VideoRequest
 from cinelet.domain.result import Adjustment
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class DiffusersBackend:
             model=str(reference),
             tasks=frozenset(classes),
             runs_on=f"this machine ({choose_device(self._device)})",
-            parameters=frozenset().union(*(model.honoured() for model in models.values())) - {"task", "model"},
+            parameters=frozenset().union(*(model.honoured() for model in models.values())) - POLICY_FIELDS,
             native_fps=first.native_fps,
             frame_rule=first.grid.frames,
             size_multiple=first.grid.multiple,
