@@ -11,9 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import inspect
-import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -21,7 +19,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -31,14 +28,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from benchmarks.report import Row
     from cinelet import VideoResult, VideoService
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
 ALLOWED_OVERHEAD_SECONDS = 0.05
 ALLOWED_OVERHEAD_SHARE = 0.03
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,66 +266,25 @@ def start(repeats: int) -> list[Row]:
     return rows
 
 
-def stamp() -> Row:
-    """Return what the numbers depend on: machine, versions, commit, and how busy the machine was."""
-    from importlib.metadata import version
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S607
-
-    names = ("cinelet", "av", "diffusers", "numpy", "torch", "transformers")
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": git("rev-parse", "--short", "HEAD") + ("+changes" if git("status", "--porcelain", "src") else ""),
-        "machine": f"{_processor()}, {os.cpu_count()} processors",
-        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "load_before": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
-        "versions": {name: version(name) for name in names},
-    }
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.is_file() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def table(rows: list[Row]) -> str:
-    """Return rows of one kind as a Markdown table."""
-
-    def text(value: object) -> str:
-        if isinstance(value, bool):
-            return "yes" if value else "no"
-        if isinstance(value, float):
-            return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
-        return str(value)
-
-    names = list(rows[0])
-    lines = [names, ["--:" if isinstance(rows[0][name], (int, float)) else "---" for name in names]]
-    lines += [[text(row[name]) for name in names] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 SECTIONS: Mapping[str, Callable[[int], list[Row]]] = {"generation": generation, "encoding": encoding, "start": start}
 
 
 def main() -> None:
     """Run the sections that were asked for, print and write what they found."""
+    from benchmarks.report import publish
+
     parser = argparse.ArgumentParser(description="What cinelet costs on this machine.")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     options = parser.parse_args()
-    report: Row = {"stamp": stamp(), "repeats": options.repeats}
-    stamped = report["stamp"]
-    print(f"{stamped['machine']}; {stamped['system']}; commit {stamped['commit']}; load {stamped['load_before']}")
     os.environ["HF_HUB_OFFLINE"] = "1"
-    for name in options.only:
-        report[name] = SECTIONS[name](options.repeats)
-        print(f"\n### {name}\n\n{inspect.getdoc(SECTIONS[name])}\n\n{table(report[name])}", flush=True)
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"local-{stamped['date'][:10]}-{stamped['commit']}.json"
-    path.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"\nWritten to {path.relative_to(ROOT)}")
+    publish(
+        "local",
+        {name: SECTIONS[name] for name in options.only},
+        options.repeats,
+        settings={"repeats": options.repeats},
+        packages=("cinelet", "av", "diffusers", "numpy", "torch", "transformers"),
+    )
 
 
 if __name__ == "__main__":

@@ -15,12 +15,15 @@ import cinelet
 from cinelet import assembly
 from cinelet.config import Config
 from cinelet.domain.errors import (
+    AuthenticationError,
     DeadlineExceededError,
     GenerationCancelledError,
+    ModelNotFoundError,
     ModelUnsupportedError,
     ProcessingError,
     ValidationError,
 )
+from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Progress, Stage
 from cinelet.testing import FakeBackend, decoded_frames, example_image
 from tests.doors import door_with
@@ -165,6 +168,82 @@ def test_a_service_needs_no_arguments_and_takes_its_settings_from_the_environmen
     service = cinelet.VideoService()
     assert (service.limits.max_duration, service.preset) == (9, "low")
     assert service.default_models["text-to-video"] == "fake:x"  # type: ignore[index]
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """A machine without any credential, and with an empty Hub cache that may not be filled."""
+    for name in [*Config.model_fields, "hugging_face_hub_token", "hf_token_path"]:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return monkeypatch
+
+
+async def _dict(**values: Any) -> dict[str, Any]:
+    async with assembly.VideoService() as service:
+        return await service.generate_text_to_video("a red circle", duration=1, num_inference_steps=2, **values)
+
+
+@pytest.mark.usefixtures("bare")
+def test_an_invalid_model_falls_back_and_the_result_says_so() -> None:
+    video = asyncio.run(_dict(model="invalid/model"))
+    assert video["video_bytes"]
+    assert (video["requested_model"], video["model"]) == ("invalid/model", "embedded")
+    failed, made = video["attempts"]
+    assert (failed["model"], failed["error"]["code"]) == ("invalid/model", "model_not_found")
+    assert (made["model"], made["error"]) == ("embedded", None)
+    assert "model" in [adjustment["parameter"] for adjustment in video["adjustments"]]
+
+
+@pytest.mark.usefixtures("bare")
+def test_an_invalid_model_is_an_error_where_no_fallback_is_wanted() -> None:
+    with pytest.raises(ModelNotFoundError):
+        asyncio.run(_dict(model="invalid/model", fallback=False))
+
+
+@pytest.mark.usefixtures("bare")
+@pytest.mark.parametrize("model", ["hf:org/name", "hf:org/name:fal-ai"])
+def test_without_a_token_a_remote_model_is_an_error_that_says_what_to_set(model: str) -> None:
+    with pytest.raises(AuthenticationError, match="HF_TOKEN"):
+        asyncio.run(_dict(model=model))
+
+
+@pytest.mark.usefixtures("bare")
+def test_an_unknown_model_is_answered_with_the_closest_configured_one(bare: pytest.MonkeyPatch) -> None:
+    bare.setenv("DEFAULT_TEXT_TO_VIDEO_MODEL", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers")
+    with pytest.raises(ModelNotFoundError, match=r"Wan-AI/Wan2\.1-T2V-1\.3B-Diffusers"):
+        asyncio.run(_dict(model="Wan-AI/Wan2.1-T2V-1.3B-Difusers", fallback=False))
+
+
+@pytest.mark.usefixtures("bare")
+def test_the_specifications_client_returns_the_bytes_of_a_video() -> None:
+    async def clip() -> bytes:
+        async with assembly.get_hf_client() as client:
+            return await client.text_to_video("a red circle", duration=1, num_inference_steps=2)
+
+    assert asyncio.run(clip())[4:8] == b"ftyp"
+
+
+def test_a_service_has_the_specifications_client_on_its_own_backend() -> None:
+    backend = FakeBackend()
+    service = assembly.VideoService(backend=backend)
+    asyncio.run(service.hf_client.image_to_video(example_image(), "fake:x", duration=1))
+    assert backend.requests[0].model == "fake:x"
+
+
+def test_no_credential_is_in_the_text_of_any_part(bare: pytest.MonkeyPatch) -> None:
+    secrets = {"HF_TOKEN": "hf_abcdefghijkl", "FAL_KEY": "fal-secret", "CINELET_HOST_TOKENS": "a.example=host-secret"}
+    for name, value in secrets.items():
+        bare.setenv(name, value)
+    registry = assembly.make_registry(Config())
+    parts = [
+        registry.backend_of(ModelReference.parse(model)) for model in ("hf:a/b", "a/b", "openai:m@https://a.example/v1")
+    ]
+    text = " ".join(repr(vars(part)) for part in (*parts, registry)) + repr(Config())
+    for value in ("abcdefghijkl", "fal-secret"):
+        assert value not in text
 
 
 def test_this_machines_models_share_one_backend() -> None:

@@ -118,3 +118,53 @@ def test_a_token_never_shows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_setting_says_what_it_does() -> None:
     assert all(setting.description for setting in Config().settings())
+
+
+def test_without_a_credential_the_fallback_is_the_embedded_model_unless_somebody_chose(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert Config().fallback_models[Task.TEXT_TO_VIDEO] == ("embedded",)
+    assert setting("FALLBACK_TEXT_TO_VIDEO_MODELS").source == "default, used with a token; without one embedded"
+    monkeypatch.setenv("FALLBACK_TEXT_TO_VIDEO_MODELS", "local:a/b")
+    assert Config().fallback_models[Task.TEXT_TO_VIDEO] == ("local:a/b",)
+    assert Config().fallback_models[Task.IMAGE_TO_VIDEO] == ("embedded",)
+    monkeypatch.setenv("FAL_KEY", "key")
+    assert Config().fallback_models[Task.IMAGE_TO_VIDEO] == ("stabilityai/stable-video-diffusion-img2vid-xt",)
+
+
+def test_provider_keys_are_read_by_provider_and_shown_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAL_KEY", " id:secret\n")
+    monkeypatch.setenv("WAVESPEED_API_KEY", "other")
+    config = Config()
+    assert config.provider_keys == {"fal-ai": "id:secret", "wavespeed": "other"}
+    assert config.has_credentials
+    assert "secret" not in repr(config)
+    assert setting("FAL_KEY").value == "***"
+
+
+def test_tokens_are_given_by_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CINELET_HOST_TOKENS", "GPU.example.org=a=b, other.example.org = c")
+    tokens = {host: token.get_secret_value() for host, token in Config().cinelet_host_tokens.items()}
+    assert tokens == {"gpu.example.org": "a=b", "other.example.org": "c"}
+    assert setting("CINELET_HOST_TOKENS").value == "gpu.example.org=***,other.example.org=***"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CINELET_HOST_TOKENS", "only-a-secret"),
+        ("CINELET_CONNECT_TIMEOUT", "0"),
+        ("CINELET_ATTEMPT_TIMEOUT", "soon"),
+        ("CINELET_DEADLINE", "-1"),
+        ("BILL_TO", "two words"),
+    ],
+)
+def test_a_wrong_value_for_remote_models_is_one_line_that_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError) as caught:
+        Config()
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "only-a-secret" not in str(caught.value)

@@ -13,14 +13,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cinelet.assembly import VideoService, generate
+    from cinelet.assembly import VideoService, generate, get_hf_client
     from cinelet.config import Config
-    from cinelet.domain.backend import Backend, Capabilities, Context, FrameRule, GeneratedVideo
+    from cinelet.domain.backend import Backend, Capabilities, Context, FrameRule, GeneratedVideo, Offer
     from cinelet.domain.errors import (
         AllModelsFailedError,
         AuthenticationError,
         CapacityError,
         CineletError,
+        CircuitOpenError,
         DeadlineExceededError,
         FileSizeError,
         GenerationCancelledError,
@@ -40,14 +41,15 @@ if TYPE_CHECKING:
     from cinelet.domain.video import VideoResult
 
 _HOMES = {
-    "cinelet.assembly": ("VideoService", "generate"),
+    "cinelet.assembly": ("VideoService", "generate", "get_hf_client"),
     "cinelet.config": ("Config",),
-    "cinelet.domain.backend": ("Backend", "Capabilities", "Context", "FrameRule", "GeneratedVideo"),
+    "cinelet.domain.backend": ("Backend", "Capabilities", "Context", "FrameRule", "GeneratedVideo", "Offer"),
     "cinelet.domain.errors": (
         "AllModelsFailedError",
         "AuthenticationError",
         "CapacityError",
         "CineletError",
+        "CircuitOpenError",
         "DeadlineExceededError",
         "FileSizeError",
         "GenerationCancelledError",
@@ -77,6 +79,7 @@ __all__ = [
     "Capabilities",
     "CapacityError",
     "CineletError",
+    "CircuitOpenError",
     "Config",
     "Context",
     "DeadlineExceededError",
@@ -89,6 +92,7 @@ __all__ = [
     "ModelNotFoundError",
     "ModelReference",
     "ModelUnsupportedError",
+    "Offer",
     "PaymentRequiredError",
     "ProcessingError",
     "Progress",
@@ -103,6 +107,7 @@ __all__ = [
     "VideoService",
     "__version__",
     "generate",
+    "get_hf_client",
 ]
 
 

@@ -6,23 +6,34 @@ import asyncio
 import concurrent.futures
 import importlib.util
 import os
+import random
 import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from cinelet.backends.hub import HubBackend
 from cinelet.backends.registry import BackendRegistry
-from cinelet.config import Config
+from cinelet.clock import SystemClock
+from cinelet.config import EMBEDDED_MODEL, Config
 from cinelet.domain.backend import Backend, Context
 from cinelet.domain.errors import ModelUnsupportedError, ValidationError
+from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Progress
 from cinelet.domain.request import Codec, ImageFit, QualityPreset, Task
 from cinelet.domain.video import VideoResult
+from cinelet.resilience import BreakerBackend, FallbackBackend, RetryBackend, RetryBudgets, circuit_of, host_of
 from cinelet.service import FOLDER_PREFIX, make_request
 from cinelet.service import VideoService as _VideoService
+
+if TYPE_CHECKING:
+    from cinelet.backends.huggingface.hf_client import HuggingFaceClient
+    from cinelet.transport.client import Timeouts
 
 _LOCAL_PACKAGES = ("torch", "diffusers", "transformers")
 _Result = TypeVar("_Result")
@@ -31,30 +42,93 @@ _Result = TypeVar("_Result")
 class VideoService(_VideoService):
     """The service as the environment configures it; every part can be given instead.
 
-    config: the settings; read now if None. backend: what makes videos; by default every scheme that is installed.
+    config: the settings; read now if None. backend: what makes videos; by default every scheme that is installed, with
+    retry, circuit breakers and fallback models.
     """
 
     def __init__(self, *, config: Config | None = None, backend: Backend | None = None) -> None:
         self.config = Config() if config is None else config
         super().__init__(
-            make_registry(self.config) if backend is None else backend,
+            make_backend(self.config) if backend is None else backend,
             default_models=self.config.default_models,
             limits=self.config.limits,
             preset=self.config.video_quality_preset,
+            deadline_seconds=self.config.cinelet_deadline,
         )
+
+    @cached_property
+    def hf_client(self) -> HuggingFaceClient:
+        """The specification's client, on this service's backend."""
+        return _client(self.config, self.backend)
+
+
+def get_hf_client(*, config: Config | None = None) -> HuggingFaceClient:
+    """Return a client with `text_to_video` and `image_to_video`, configured by the environment if config is None."""
+    config = Config() if config is None else config
+    return _client(config, make_backend(config))
+
+
+def _client(config: Config, backend: Backend) -> HuggingFaceClient:
+    from cinelet.backends.huggingface.hf_client import HuggingFaceClient
+
+    return HuggingFaceClient(
+        backend,
+        default_models=config.default_models,
+        limits=config.limits,
+        deadline_seconds=config.cinelet_deadline,
+    )
+
+
+def make_backend(config: Config) -> Backend:
+    """Return what makes all videos: every scheme, and around them retry, circuit breakers and the fallback chain."""
+    clock = SystemClock()
+    registry = make_registry(config)
+    retrying = RetryBackend(registry, key=host_of, budgets=RetryBudgets(), clock=clock, random=random.SystemRandom())
+    attempt_seconds = config.cinelet_attempt_timeout
+    guarded = BreakerBackend(retrying, key=circuit_of, clock=clock, attempt_seconds=attempt_seconds)
+    fallbacks = config.fallback_models
+    return FallbackBackend(
+        guarded,
+        expand=registry.expand,
+        fallbacks=fallbacks,
+        attempt_seconds=attempt_seconds,
+        known_models=(*config.default_models.values(), *chain.from_iterable(fallbacks.values()), EMBEDDED_MODEL),
+        clock=clock,
+    )
 
 
 def make_registry(config: Config) -> BackendRegistry:
-    """Return the backend for all schemes: this machine's models, and what plugins add. Nothing heavy is loaded."""
+    """Return the backend for all schemes: this machine's models, remote ones, and plugins'. Nothing heavy is loaded."""
 
     def on_this_machine() -> Backend:
         return _diffusers_backend(config)
 
-    return BackendRegistry(dict.fromkeys(("embedded", "local", "hub"), on_this_machine))
+    def remotely() -> Backend:
+        return _huggingface_backend(config)
+
+    def hub() -> Backend:
+        return HubBackend(
+            remote=(lambda: registry.backend_of(ModelReference("hf", "hub"))) if config.has_credentials else None,
+            local=None if _missing_packages() else (lambda: registry.backend_of(ModelReference("local", "hub"))),
+        )
+
+    registry = BackendRegistry(
+        {
+            **dict.fromkeys(("embedded", "local"), on_this_machine),
+            **dict.fromkeys(("hf", "endpoint"), remotely),
+            "hub": hub,
+            "openai": lambda: _openai_videos_backend(config),
+        }
+    )
+    return registry
+
+
+def _missing_packages() -> list[str]:
+    return [name for name in _LOCAL_PACKAGES if importlib.util.find_spec(name) is None]
 
 
 def _diffusers_backend(config: Config) -> Backend:
-    missing = [name for name in _LOCAL_PACKAGES if importlib.util.find_spec(name) is None]
+    missing = _missing_packages()
     if missing:
         message = (
             f"Running models on this machine needs {', '.join(missing)}; install with: pip install 'cinelet[local]'"
@@ -66,10 +140,46 @@ def _diffusers_backend(config: Config) -> Backend:
     return DiffusersBackend(
         directories={"embedded": embedded.directory()},
         cache_dir=config.hf_hub_cache,
-        hf_token=config.hf_token.get_secret_value() if config.hf_token else None,
+        hf_token=_token(config),
         endpoint=config.hf_endpoint,
         device=config.cinelet_device,
     )
+
+
+def _huggingface_backend(config: Config) -> Backend:
+    from cinelet.backends.huggingface import HuggingFaceBackend
+
+    return HuggingFaceBackend(
+        token=_token(config),
+        provider_keys=config.provider_keys,
+        bill_to=config.bill_to,
+        endpoint=config.hf_endpoint,
+        endpoint_tokens=_host_tokens(config),
+        timeouts=_timeouts(config),
+        max_video_bytes=config.max_video_file_size,
+    )
+
+
+def _openai_videos_backend(config: Config) -> Backend:
+    from cinelet.backends.openai_videos import OpenAIVideosBackend
+
+    return OpenAIVideosBackend(
+        tokens=_host_tokens(config), timeouts=_timeouts(config), max_video_bytes=config.max_video_file_size
+    )
+
+
+def _token(config: Config) -> str | None:
+    return config.hf_token.get_secret_value() if config.hf_token else None
+
+
+def _host_tokens(config: Config) -> dict[str, str]:
+    return {host: token.get_secret_value() for host, token in config.cinelet_host_tokens.items()}
+
+
+def _timeouts(config: Config) -> Timeouts:
+    from cinelet.transport.client import Timeouts
+
+    return Timeouts(connect_seconds=config.cinelet_connect_timeout, read_seconds=config.cinelet_read_timeout)
 
 
 def generate(
@@ -88,14 +198,16 @@ def generate(
     image_fit: ImageFit = "crop",
     preset: QualityPreset | None = None,
     codec: Codec = "h264",
+    fallback: bool = True,
     deadline_seconds: float | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> VideoResult:
     """Make a video and wait for it; works in scripts, in threads, in notebooks and inside a running event loop.
 
     prompt: what the video shows; optional with an image. image: a PNG, JPEG or WebP file, as bytes or by its path.
-    `None` leaves a choice to the model. duration: seconds; width, height: pixels. The model stays loaded for the next
-    call, and the environment is read at the first. Ctrl-C stops the work within one step. Raises `CineletError`s.
+    `None` leaves a choice to the model. duration: seconds; width, height: pixels. fallback: whether another may do
+    it where a remote one fails. The model stays loaded for the next call, and the environment is read at the first.
+    Ctrl-C stops the work within one step. Raises `CineletError`s.
     """
     request = make_request(
         task=Task.TEXT_TO_VIDEO if image is None else Task.IMAGE_TO_VIDEO,
@@ -113,11 +225,14 @@ def generate(
         image_fit=image_fit,
         preset=preset,
         codec=codec,
+        fallback=fallback,
     )
     folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
-    context = Context(folder, deadline_seconds=deadline_seconds, on_progress=on_progress)
+    service = _DOOR.service()
+    seconds = service.deadline_seconds if deadline_seconds is None else deadline_seconds
+    context = Context(folder, deadline_seconds=seconds, on_progress=on_progress)
     try:
-        result = _DOOR.run(lambda service: service.generate(request, context), cancel=context.cancel)
+        result = _DOOR.run(service.generate(request, context), cancel=context.cancel)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -141,17 +256,20 @@ class _SynchronousDoor:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._service: _VideoService | None = None
 
-    def run(
-        self, work: Callable[[_VideoService], Coroutine[Any, Any, _Result]], *, cancel: Callable[[], None]
-    ) -> _Result:
-        """Run the work and wait. An interrupt of the waiting thread cancels it, and is raised when it has stopped."""
+    def service(self) -> _VideoService:
+        """Return the service that all calls share."""
         with self._lock:
             if self._service is None:
                 self._service = VideoService()
+            return self._service
+
+    def run(self, work: Coroutine[Any, Any, _Result], *, cancel: Callable[[], None]) -> _Result:
+        """Run the work and wait. An interrupt of the waiting thread cancels it, and is raised when it has stopped."""
+        with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 threading.Thread(target=self._loop.run_forever, name="cinelet", daemon=True).start()
-        future = asyncio.run_coroutine_threadsafe(work(self._service), self._loop)
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
         except BaseException:

@@ -28,6 +28,17 @@ EMBEDDED_MODEL = "embedded"
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 References = Annotated[tuple[str, ...], NoDecode]
 """Model references, separated by commas in the environment."""
+HostTokens = Annotated[dict[str, SecretStr], NoDecode]
+"""Tokens by host, `host=token` separated by commas in the environment."""
+
+PROVIDER_KEYS = {
+    "fal-ai": "fal_key",
+    "replicate": "replicate_api_token",
+    "together": "together_api_key",
+    "novita": "novita_api_key",
+    "wavespeed": "wavespeed_api_key",
+}
+"""The setting that holds each provider's own key."""
 
 
 class _NamesFromEnvironment(type(BaseSettings)):  # type: ignore[misc]  # pydantic's metaclass has no public name
@@ -72,6 +83,39 @@ class Config(BaseSettings, metaclass=_NamesFromEnvironment):
     fallback_image_to_video_models: References = ("stabilityai/stable-video-diffusion-img2vid-xt",)
     """The same for images."""
 
+    fal_key: SecretStr | None = None
+    """Key of fal.ai, used directly, without the Hugging Face router."""
+
+    replicate_api_token: SecretStr | None = None
+    """Key of Replicate, used directly."""
+
+    together_api_key: SecretStr | None = None
+    """Key of Together, used directly."""
+
+    novita_api_key: SecretStr | None = None
+    """Key of Novita, used directly."""
+
+    wavespeed_api_key: SecretStr | None = None
+    """Key of WaveSpeed, used directly."""
+
+    bill_to: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")
+    """Hugging Face organisation that pays for what goes through the router. Default: the token's own account."""
+
+    cinelet_host_tokens: HostTokens = Field(default_factory=dict)
+    """Tokens for hosts of your own endpoints and engines: `host=token`, separated by commas."""
+
+    cinelet_connect_timeout: float = Field(default=10, gt=0, le=600)
+    """Seconds to connect to a model's host."""
+
+    cinelet_read_timeout: float = Field(default=60, gt=0, le=3600)
+    """Seconds that a model's host may be silent while it answers."""
+
+    cinelet_attempt_timeout: float = Field(default=1800, gt=0, le=86400)
+    """Seconds for one attempt of a remote model; then it is cancelled there, and the next model is tried."""
+
+    cinelet_deadline: float | None = Field(default=None, gt=0, le=604800)
+    """Seconds for a whole generation where the caller gives no deadline. Default: no limit."""
+
     max_video_duration: int = Field(default=30, ge=1, le=3600)
     """Longest video that may be asked for, in seconds."""
 
@@ -114,7 +158,18 @@ class Config(BaseSettings, metaclass=_NamesFromEnvironment):
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("hf_token", mode="before")
+    @field_validator("cinelet_host_tokens", mode="before")
+    @classmethod
+    def _split_pairs(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+        if not all(host.strip() and equals and token.strip() for host, equals, token in pairs):
+            # Without the value: it holds secrets.
+            raise ValueError("Input should be host=token, separated by commas")
+        return {host.strip().lower(): token.strip() for host, _, token in pairs}
+
+    @field_validator("hf_token", *PROVIDER_KEYS.values(), mode="before")
     @classmethod
     def _strip(cls, value: object) -> object:
         # A token from a file or a secret store often ends with a newline, which no header may hold.
@@ -169,6 +224,35 @@ class Config(BaseSettings, metaclass=_NamesFromEnvironment):
             Task.IMAGE_TO_VIDEO: self.default_image_to_video_model,
         }
 
+    @property
+    def fallback_models(self) -> Mapping[Task, tuple[str, ...]]:
+        """The models to try after one that fails.
+
+        Where nobody chose them and there is no credential: `embedded`. The specification's would then be downloads of
+        gigabytes that nobody asked for.
+        """
+        return {
+            task: getattr(self, name) if self._is_used(name) else (EMBEDDED_MODEL,)
+            for task, name in (
+                (Task.TEXT_TO_VIDEO, "fallback_text_to_video_models"),
+                (Task.IMAGE_TO_VIDEO, "fallback_image_to_video_models"),
+            )
+        }
+
+    @property
+    def provider_keys(self) -> Mapping[str, str]:
+        """The providers' own keys, by provider."""
+        keys = {provider: getattr(self, name) for provider, name in PROVIDER_KEYS.items()}
+        return {provider: key.get_secret_value() for provider, key in keys.items() if key is not None}
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether remote models can be asked: there is a token, or a provider's key."""
+        return self.hf_token is not None or bool(self.provider_keys)
+
+    def _is_used(self, fallback_setting: str) -> bool:
+        return self.has_credentials or fallback_setting in self.model_fields_set
+
     def settings(self) -> Iterator[Setting]:
         """List every setting with its value (secrets masked) and where that value is from."""
         for field_name, field in type(self).model_fields.items():
@@ -178,6 +262,8 @@ class Config(BaseSettings, metaclass=_NamesFromEnvironment):
             source = f"environment ({given})" if given else "default"
             if not given and field_name == "hf_token" and value is not None:
                 source = f"token file ({_token_path()})"
+            if not given and field_name.startswith("fallback_") and not self._is_used(field_name):
+                source = f"default, used with a token; without one {EMBEDDED_MODEL}"
             yield Setting(names[0], _shown(value), source, field.description or "")
 
 
@@ -186,7 +272,7 @@ class Setting:
     """One setting as it is shown: the variable's name, the value, where it is from, what it does."""
 
     name: str
-    value: str | int | bool | None
+    value: str | float | bool | None
     source: str
     description: str
 
@@ -232,16 +318,22 @@ def _canonical(reference: str) -> str:
         raise ValueError(error.message) from error
 
 
-def _shown(value: object) -> str | int | bool | None:
+def _shown(value: object) -> str | float | bool | None:
     match value:
         case SecretStr():
             return "***"
         case tuple():
             return ",".join(value)
-        case None | str() | int():
+        case dict():
+            return ",".join(f"{host}=***" for host in value) or None
+        case None | str() | int() | float():
             return value
         case _:
             return str(value)
+
+
+_SECRETS = frozenset({"HF_TOKEN", "CINELET_HOST_TOKENS", *(name.upper() for name in PROVIDER_KEYS.values())})
+"""Settings whose values are repeated nowhere."""
 
 
 def _explained(error: pydantic.ValidationError) -> ValidationError:
@@ -254,6 +346,6 @@ def _explained(error: pydantic.ValidationError) -> ValidationError:
         name = str(problem["loc"][0]).upper() if problem["loc"] else "configuration"
         why = problem["msg"].removeprefix("Value error, ")
         details[name] = why
-        value = "" if name.startswith("HF_TOKEN") else f"={str(problem['input'])[:80]!r}"
+        value = "" if name in _SECRETS else f"={str(problem['input'])[:80]!r}"
         lines.append(f"{name}{value} cannot be used: {why}")
     return ValidationError("; ".join(lines) + "; correct the variable or remove it", details)

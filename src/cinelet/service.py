@@ -52,6 +52,7 @@ class VideoService:
 
     default_models: the model of a task where a request names none. preset: the encoding where it names none.
     probe: measures a file (path, timeout_seconds); by default in a child process, which is kept.
+    deadline_seconds: for a generation whose caller gives no context; None for no limit.
     """
 
     def __init__(
@@ -62,11 +63,13 @@ class VideoService:
         limits: Limits | None = None,
         preset: QualityPreset = "medium",
         probe: Probe | None = None,
+        deadline_seconds: float | None = None,
     ) -> None:
         self.backend = backend
         self.default_models = dict(default_models)
         self.limits = Limits() if limits is None else limits
         self.preset = preset
+        self.deadline_seconds = deadline_seconds
         self.logger = get_logger(__name__)
         self._prober = Prober()
         self._probe = probe or self._prober.probe
@@ -79,6 +82,8 @@ class VideoService:
         duration: int = 6,
         fps: int = 8,
         num_inference_steps: int = 50,
+        *,
+        fallback: bool = True,
     ) -> dict[str, Any]:
         """Make a video from a text.
 
@@ -89,6 +94,7 @@ class VideoService:
             duration: Seconds, 1 to `MAX_VIDEO_DURATION`.
             fps: Frames a second, 1-60.
             num_inference_steps: Quality against time, 1-100.
+            fallback: Whether another model may do it where this one fails; the result says which one did.
 
         Returns:
             `video_bytes` and what was measured (`video_size`, `duration`, `fps`, `resolution`, ...).
@@ -106,6 +112,7 @@ class VideoService:
             duration=duration,
             fps=fps,
             num_inference_steps=num_inference_steps,
+            fallback=fallback,
         )
         return await self._generate_dict(request)
 
@@ -117,6 +124,8 @@ class VideoService:
         duration: int = 6,
         fps: int = 8,
         num_inference_steps: int = 50,
+        *,
+        fallback: bool = True,
     ) -> dict[str, Any]:
         """Make a video that begins with an image.
 
@@ -127,6 +136,7 @@ class VideoService:
             duration: Seconds, 1 to `MAX_VIDEO_DURATION`.
             fps: Frames a second, 1-60.
             num_inference_steps: Quality against time, 1-100.
+            fallback: Whether another model may do it where this one fails; the result says which one did.
 
         Returns:
             `video_bytes` and what was measured (`video_size`, `duration`, `fps`, `resolution`, ...).
@@ -145,6 +155,7 @@ class VideoService:
             duration=duration,
             fps=fps,
             num_inference_steps=num_inference_steps,
+            fallback=fallback,
         )
         return await self._generate_dict(request)
 
@@ -162,7 +173,9 @@ class VideoService:
             return await self._guarded(asked, context)
         folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
         try:
-            return replace(await self._guarded(asked, Context(folder)), owned_folder=folder)
+            return replace(
+                await self._guarded(asked, Context(folder, deadline_seconds=self.deadline_seconds)), owned_folder=folder
+            )
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

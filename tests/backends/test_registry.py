@@ -74,9 +74,7 @@ def test_a_plugin_adds_a_scheme_and_does_not_take_a_built_in_one() -> None:
 @pytest.mark.parametrize(
     ("reference", "todo"),
     [
-        ("hf:org/name", "use local:org/name"),
-        ("https://host.example/x", "embedded"),
-        ("openai:m@https://host.example/v1", "embedded"),
+        ("hf:org/name", "use one of: local"),
         ("unheard:of", "install the plugin"),
     ],
 )

@@ -115,12 +115,11 @@ def test_the_command_line_refuses(
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        ("hf:org/name", "use local:org/name"),
-        ("https://host.example/x", "remote model"),
+        ("hf:org/name", "set HF_TOKEN"),
         ("unheard:of", "Nothing serves the scheme 'unheard'"),
     ],
 )
-def test_a_scheme_that_nobody_serves_is_refused(
+def test_a_model_that_cannot_be_reached_as_things_are_is_refused(
     bare: Path, files: set[Path], capsys: pytest.CaptureFixture[str], reference: str, message: str
 ) -> None:
     from cinelet.cli.app import run

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 
-from cinelet.domain.backend import Backend, Capabilities, Context, GeneratedVideo
+from cinelet.domain.backend import Backend, Capabilities, Context, Expands, GeneratedVideo
 from cinelet.domain.errors import CineletError, ModelUnsupportedError
 from cinelet.domain.model import BUILT_IN_SCHEMES, ModelReference
-from cinelet.domain.request import VideoRequest
+from cinelet.domain.request import Task, VideoRequest
 from cinelet.observability.logs import get_logger
 
 ENTRY_POINT_GROUP = "cinelet.backends"
@@ -47,6 +47,11 @@ class BackendRegistry:
         """Let the model's backend make the video."""
         return await self.backend_of(ModelReference.parse(request.model or "")).generate(request, context)
 
+    async def expand(self, model: ModelReference, task: Task) -> Sequence[ModelReference]:
+        """Ask the model's backend for the ways to run it; most know one."""
+        backend = self.backend_of(model)
+        return await backend.expand(model, task) if isinstance(backend, Expands) else (model,)
+
     async def aclose(self) -> None:
         """Close every backend that was made; if some fail to, the others are closed all the same."""
         with self._lock:
@@ -76,15 +81,8 @@ class BackendRegistry:
 
     def _unserved(self, model: ModelReference) -> ModelUnsupportedError:
         served = ", ".join(sorted(self.schemes()))
-        if model.scheme in BUILT_IN_SCHEMES:
-            why = f"{model} is a remote model, and this version runs models on this machine only"
-            todo = (
-                f"use local:{model.name} to download and run it here" if model.scheme == "hf" else "use local:org/name"
-            )
-        else:
-            why = f"Nothing serves the scheme {model.scheme!r} of {model}"
-            todo = f"install the plugin that does, or use one of: {served}"
-        return ModelUnsupportedError(f"{why}; {todo}, or embedded", str(model))
+        why = f"Nothing serves the scheme {model.scheme!r} of {model}"
+        return ModelUnsupportedError(f"{why}; install the plugin that does, or use one of: {served}", str(model))
 
 
 def installed_plugins() -> Mapping[str, EntryPoint]:

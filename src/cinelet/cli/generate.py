@@ -29,7 +29,7 @@ def generate(
         typer.Option("--output", "-o", help="File to write, or a folder; by default named after the prompt."),
     ] = None,
     image: Annotated[Path | None, typer.Option(help="Begin with this PNG, JPEG or WebP image.")] = None,
-    model: Annotated[str | None, typer.Option("--model", "-m", help="Model: org/name, local:./directory, ...")] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Model, such as hf:org/name:provider.")] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What to avoid.")] = None,
     duration: Annotated[float, typer.Option("--duration", "-d", help="Seconds.")] = 6,
     fps: Annotated[int, typer.Option(help="Frames a second, 1-60.")] = 8,
@@ -42,6 +42,9 @@ def generate(
         Literal["h264", "av1", "vp9"], typer.Option(help="h264 and av1 give .mp4, vp9 gives .webm.")
     ] = "h264",
     image_fit: Annotated[Literal["crop", "pad"], typer.Option(help="How the image is fitted.")] = "crop",
+    fallback: Annotated[
+        bool, typer.Option("--fallback/--no-fallback", help="Let another model do it where a remote one fails.")
+    ] = True,
     deadline: Annotated[float | None, typer.Option(help="Give up after this many seconds.")] = None,
     prompts: Annotated[
         Path | None, typer.Option(help="Make one video a line of this file (- for stdin, # for comments).")
@@ -87,6 +90,7 @@ def generate(
             "image_fit": image_fit,
             "preset": preset,
             "codec": codec,
+            "fallback": fallback,
             "deadline_seconds": deadline,
         }
         names = [text or (image.stem if image else "") for text in texts]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from cinelet.domain.backend import Offer
 
 app = typer.Typer(help="List models, and show what one can do.", rich_markup_mode=None)
 
@@ -23,8 +28,9 @@ def list_models(*, as_json: AsJson = False) -> None:
     roles: dict[str, list[str]] = {EMBEDDED_MODEL: ["inside the package"]}
     for task, model in config.default_models.items():
         roles.setdefault(model, []).append(f"default for {task}")
-    for model in (*config.fallback_text_to_video_models, *config.fallback_image_to_video_models):
-        roles.setdefault(model, []).append("fallback")
+    for task, models in config.fallback_models.items():
+        for model in models:
+            roles.setdefault(model, []).append(f"fallback for {task}")
     schemes = sorted(make_registry(config).schemes())
     if as_json:
         typer.echo(json.dumps({"models": roles, "schemes": schemes}))
@@ -32,7 +38,7 @@ def list_models(*, as_json: AsJson = False) -> None:
     width = max(map(len, roles))
     for model, uses in roles.items():
         typer.echo(f"{model:<{width}}  {', '.join(uses)}")
-    typer.echo("\nAny other: --model org/name (Hugging Face Hub) or --model local:./directory (diffusers format)")
+    typer.echo("\nAny other: --model org/name (Hugging Face Hub), hf:org/name:provider, https://endpoint, ...")
     typer.echo(f"Schemes served: {', '.join(schemes)}. What a model can do: cinelet models show MODEL")
 
 
@@ -66,19 +72,30 @@ def show_model(
         "default_steps": known.default_steps,
         "default_guidance": known.default_guidance,
         "license": known.license,
+        "offers": [asdict(offer) for offer in known.offers],
         "vocabulary": {kind: list(words) for kind, words in known.vocabulary.items()} or None,
     }
     if as_json:
         typer.echo(json.dumps(values))
         return
     for name, value in values.items():
-        if isinstance(value, dict):
+        if name == "offers":
+            _show_offers(known.offers)
+        elif isinstance(value, dict):
             typer.echo("knows")
             for kind, words in value.items():
                 typer.echo(f"  {kind:<14} {', '.join(words)}")
         else:
             text = ", ".join(value) if isinstance(value, list) else value
             typer.echo(f"{name:<16} {'(unknown)' if text is None else text}")
+
+
+def _show_offers(offers: Sequence[Offer]) -> None:
+    """Print who runs a remote model, in the order in which they are tried, and why some are not."""
+    for number, offer in enumerate(offers):
+        why = f"; not used: {offer.why_not}" if offer.why_not else ""
+        label = "" if number else "offered by"
+        typer.echo(f"{label:<16} {offer.provider} ({offer.task}, {offer.status}, as {offer.provider_model}){why}")
 
 
 def _frames(rule: Any) -> str | None:

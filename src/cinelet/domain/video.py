@@ -117,6 +117,7 @@ class VideoResult:
             "--output": output,
         }
         given = [word for name, value in options.items() if value is not None for word in (name, str(value))]
+        given += [] if request.fallback else ["--no-fallback"]
         return shlex.join([*words[:2], *given, *words[2:]])
 
     def to_dict(self) -> dict[str, Any]:

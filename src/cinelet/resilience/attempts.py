@@ -1,0 +1,50 @@
+"""What was tried: made where it happens, collected by whoever tells the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from cinelet.domain.backend import GeneratedVideo
+from cinelet.domain.errors import CineletError
+from cinelet.domain.model import ModelReference
+from cinelet.domain.result import Attempt
+
+_collected: ContextVar[list[Attempt] | None] = ContextVar("collected_attempts", default=None)
+"""A list of this generation's: neither an error nor a cancelled call could hand the attempts over as a result does."""
+
+
+@contextmanager
+def collecting() -> Iterator[list[Attempt]]:
+    """Give a list that takes every attempt that is `collect`ed inside, by this task and those that it starts."""
+    attempts: list[Attempt] = []
+    token = _collected.set(attempts)
+    try:
+        yield attempts
+    finally:
+        _collected.reset(token)
+
+
+def collect(attempt: Attempt) -> None:
+    """Tell whoever collects about an attempt that has ended."""
+    attempts = _collected.get()
+    if attempts is not None:
+        attempts.append(attempt)
+
+
+def succeeded(model: ModelReference, video: GeneratedVideo, *, seconds: float) -> Attempt:
+    """Return the attempt that made the video."""
+    return Attempt(str(model), seconds, provider=video.provider or model.provider, request_id=video.request_id)
+
+
+def failed(model: ModelReference, error: CineletError, *, seconds: float) -> Attempt:
+    """Return the attempt that ended with the error, with what that knows about the host."""
+    facts = error.facts()
+    return Attempt(
+        str(model),
+        seconds,
+        error=error.to_dict(),
+        provider=facts.get("provider") or model.provider,
+        request_id=facts.get("request_id"),
+    )

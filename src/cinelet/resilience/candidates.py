@@ -1,0 +1,57 @@
+"""Who may make the video, in which order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cinelet.domain.backend import Handle
+from cinelet.domain.errors import SubmissionUnknownError, ValidationError
+from cinelet.domain.model import ModelReference
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model to try. `is_expanded` where it is one of the ways to do it, and not only their common name."""
+
+    model: ModelReference
+    is_fallback: bool
+    is_expanded: bool = False
+
+
+def candidates(
+    asked: ModelReference, fallbacks: Sequence[ModelReference], *, resumed: ModelReference | None
+) -> deque[Candidate]:
+    """Return the model that was asked for and its fallbacks, each once.
+
+    resumed: the way that an earlier process had begun. It comes first, and those before it, which had failed, are left
+    out; it needs no expansion, so that a paid job is found again also where nobody can say any more who serves it.
+    """
+    line = [Candidate(model, is_fallback=model != asked) for model in dict.fromkeys((asked, *fallbacks))]
+    if resumed is None:
+        return deque(line)
+    place = next((place for place, candidate in enumerate(line) if _is_way_of(candidate.model, resumed)), None)
+    first = Candidate(resumed, is_fallback=place != 0, is_expanded=True)
+    return deque([first, *line[place or 0 :]])
+
+
+def resumed_model(handle: Handle | None) -> ModelReference | None:
+    """Return whose job a saved handle is, or None without one."""
+    if handle is None:
+        return None
+    try:
+        return ModelReference.parse(str(handle.get("model", "")))
+    except ValidationError as error:
+        message = "The saved handle names no model, so nobody can ask after its job"
+        todo = "it may run and be billed, so nothing else is sent: look into the account there"
+        raise SubmissionUnknownError(f"{message}; {todo}") from error
+
+
+def _is_way_of(model: ModelReference, way: ModelReference) -> bool:
+    """Tell whether `way` is among the references that `model` may be expanded to."""
+    return (
+        model.scheme in {"hub", way.scheme}
+        and (model.name, model.url) == (way.name, way.url)
+        and model.provider in {None, way.provider}
+    )

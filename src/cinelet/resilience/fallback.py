@@ -1,0 +1,218 @@
+"""FallbackBackend: one model after another, until one makes the video; the result says which, and what failed."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import shutil
+import textwrap
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cinelet.clock import CANCEL_POLL_SECONDS, Clock
+from cinelet.domain.backend import Backend, Capabilities, Context, GeneratedVideo
+from cinelet.domain.errors import (
+    AllModelsFailedError,
+    AuthenticationError,
+    CapacityError,
+    CineletError,
+    DeadlineExceededError,
+    HuggingFaceAPIError,
+    ModelNotFoundError,
+    ModelUnsupportedError,
+    ProcessingError,
+    SubmissionUnknownError,
+)
+from cinelet.domain.model import ModelReference
+from cinelet.domain.request import Task, VideoRequest
+from cinelet.domain.result import Adjustment, Attempt
+from cinelet.observability.logs import get_logger
+from cinelet.resilience.attempts import collecting, failed, succeeded
+from cinelet.resilience.candidates import Candidate, candidates, resumed_model
+from cinelet.resilience.hosts import is_remote, may_be_remote
+
+Expand = Callable[[ModelReference, Task], Awaitable[Sequence[ModelReference]]]
+
+MAX_REASON_CHARACTERS = 200
+_ANOTHER_MAY_DO_BETTER = (
+    HuggingFaceAPIError,
+    ModelUnsupportedError,
+    CapacityError,
+    ProcessingError,
+    DeadlineExceededError,
+)
+
+_logger = get_logger(__name__)
+
+
+class FallbackBackend:
+    """A backend that goes on to other providers of a model, and then to other models, where one fails.
+
+    expand: lists the ways to run a model, the best first. fallbacks: the models of each task, in order, for requests
+    that allow it and name a remote model or a plain Hub id: who names this machine or a plugin gets that or an error.
+    attempt_seconds: for each attempt of a remote model; the caller's deadline counts as well. known_models: what the
+    name of an unknown model is compared with.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        expand: Expand,
+        fallbacks: Mapping[Task, Sequence[str]],
+        clock: Clock,
+        attempt_seconds: float | None = None,
+        known_models: Iterable[str] = (),
+    ) -> None:
+        self._backend = backend
+        self._expand = expand
+        self._fallbacks = {
+            task: [ModelReference.parse(model) for model in models] for task, models in fallbacks.items()
+        }
+        self._clock = clock
+        self._attempt_seconds = attempt_seconds
+        self._known_models = {ModelReference.parse(model).name.lower(): model for model in known_models}
+
+    async def capabilities(self, model: ModelReference) -> Capabilities:
+        """Ask about the model itself; no other one answers for it."""
+        try:
+            return await self._backend.capabilities(model)
+        except ModelNotFoundError as error:
+            raise self._with_suggestion(error, model) from error
+
+    async def generate(self, request: VideoRequest, context: Context) -> GeneratedVideo:
+        """Make the video with the first model that can.
+
+        If only one was tried its error is raised, else an `AllModelsFailedError` with the error of each. What another
+        model would not change is raised at once: a wrong request, a cancel, the caller's deadline, a credential that
+        nobody set. So is an unknown submission: it may be running and billed, and a second model would be as well.
+        """
+        asked = ModelReference.parse(request.model or "")
+        may_fall_back = request.fallback and may_be_remote(asked)
+        resumed = resumed_model(context.handle)
+        todo = candidates(asked, self._fallbacks.get(request.task, ()) if may_fall_back else (), resumed=resumed)
+        files_before = set(context.folder.iterdir())
+        attempts: list[Attempt] = []
+        failures: list[tuple[ModelReference, CineletError]] = []
+        while todo:
+            candidate = todo.popleft()
+            model = candidate.model
+            began = self._clock.monotonic()
+            with collecting() as collected:
+                try:
+                    if not candidate.is_expanded:
+                        ways = await _watched(self._expand(model, request.task), context)
+                        if resumed in ways:
+                            ways = ways[ways.index(resumed) + 1 :]
+                        fresh = [way for way in ways if way not in dict(failures)]
+                        todo.extendleft(replace(candidate, model=way, is_expanded=True) for way in reversed(fresh))
+                        continue
+                    if failures and context.handle is not None:
+                        # What it names has ended or was cancelled by its backend; a resume must not go back to it.
+                        await context.save_handle(None)
+                    video = await self._attempt(model, request, context)
+                except _ANOTHER_MAY_DO_BETTER as error:
+                    _raise_if_final(error, candidate, context)
+                    failure = error if candidate.is_fallback else self._with_suggestion(error, model)
+                else:
+                    attempts += collected or [succeeded(model, video, seconds=self._clock.monotonic() - began)]
+                    if candidate.is_fallback:
+                        note = _replacement(asked, video, failures)
+                        video = replace(video, adjustments=(note, *video.adjustments))
+                    return replace(video, attempts=tuple(attempts))
+            attempts += collected or [failed(model, failure, seconds=self._clock.monotonic() - began)]
+            failures.append((model, failure))
+            _logger.info("A model failed", extra={"model": str(model), "code": failure.code, "reason": str(failure)})
+            await _remove(set(context.folder.iterdir()) - files_before)
+            if context.remaining_seconds() == 0.0:
+                break
+        raise _summary(failures)
+
+    async def aclose(self) -> None:
+        """Close the backend."""
+        await self._backend.aclose()
+
+    async def _attempt(self, model: ModelReference, request: VideoRequest, context: Context) -> GeneratedVideo:
+        bounded = context.within(self._attempt_seconds if is_remote(model) else None)
+        return await self._backend.generate(request.model_copy(update={"model": str(model)}), bounded)
+
+    def _with_suggestion(self, error: CineletError, model: ModelReference) -> CineletError:
+        """Add to the error of an unknown model the configured models that are named most alike."""
+        others = {name: known for name, known in self._known_models.items() if name != model.name.lower()}
+        if not isinstance(error, ModelNotFoundError) or not others:
+            return error
+        close = [others[name] for name in difflib.get_close_matches(model.name.lower(), others)]
+        hint = f"did you mean {' or '.join(close)}?" if close else f"configured are {', '.join([*others.values()][:3])}"
+        return ModelNotFoundError(
+            f"{error.message}; {hint}",
+            status=error.status,
+            provider=error.provider,
+            request_id=error.request_id,
+            retry_after=error.retry_after,
+            accepted=error.accepted,
+        ).with_traceback(error.__traceback__)
+
+
+def _raise_if_final(error: CineletError, candidate: Candidate, context: Context) -> None:
+    """Raise what ends the generation, and return if another model may be tried."""
+    if context.cancelled:
+        context.check()
+    if isinstance(error, SubmissionUnknownError):
+        raise error
+    if isinstance(error, AuthenticationError) and error.status is None and not candidate.is_fallback:
+        # No host refused it: a credential was never set, and whoever asked for this model can set it.
+        raise error
+    if isinstance(error, DeadlineExceededError):
+        if context.remaining_seconds() == 0.0:
+            raise error
+        if context.handle is not None and context.handle.get("submitting"):
+            message = f"The time for {candidate.model} was over while the request was being sent"
+            todo = "it may run and be billed, so no other model is tried: look into the account there"
+            raise SubmissionUnknownError(f"{message}; {todo}", provider=candidate.model.provider) from error
+
+
+def _replacement(
+    asked: ModelReference, video: GeneratedVideo, failures: Sequence[tuple[ModelReference, CineletError]]
+) -> Adjustment:
+    """Return the note that another model made the video, and why."""
+    # A process that goes on with a fallback's job was not there when the first model failed.
+    why = _reason(failures[0][1]) if failures else "it failed before this process took over"
+    return Adjustment("model", str(asked), video.model, f"{asked} failed, so {video.model} was used: {why}")
+
+
+def _summary(failures: Sequence[tuple[ModelReference, CineletError]]) -> CineletError:
+    """Return the one error of them all; at least one failed."""
+    if len(failures) == 1:
+        return failures[0][1]
+    each = "; ".join(f"{model} ({_reason(error)})" for model, error in failures)
+    errors = [error for _, error in failures]
+    todo = "Try again later, or name" if any(error.retryable for error in errors) else "Name"
+    return AllModelsFailedError(f"All {len(failures)} attempts failed: {each}. {todo} another model", errors)
+
+
+def _reason(error: CineletError) -> str:
+    return textwrap.shorten(str(error), MAX_REASON_CHARACTERS, placeholder=" ...")
+
+
+async def _watched(work: Awaitable[Sequence[ModelReference]], context: Context) -> Sequence[ModelReference]:
+    """Return what `work` does, unless the context says stop before."""
+    task = asyncio.ensure_future(work)
+    try:
+        while not task.done():
+            context.check()
+            await asyncio.wait({task}, timeout=CANCEL_POLL_SECONDS)
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def _remove(paths: Iterable[Path]) -> None:
+    """Remove what a failed attempt left; a backend should have done so, and the next one must not meet it."""
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
+        else:
+            await asyncio.to_thread(path.unlink, missing_ok=True)

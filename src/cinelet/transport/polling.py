@@ -1,0 +1,97 @@
+"""Asking about a job until it is done: a poll that fails does not abandon the job."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import httpx2
+
+from cinelet.clock import Clock
+from cinelet.domain.backend import Context
+from cinelet.observability.logs import get_logger
+from cinelet.transport.replies import json_object, refusal, retry_after_seconds
+from cinelet.transport.stopping import watched
+
+FETCH_TIMEOUT_SECONDS = 60.0
+"""For one poll as a whole: a reply that drips is given up."""
+MAX_WAIT_SECONDS = 60.0
+"""The longest wait that a host may ask for."""
+MAX_REFUSALS = 5
+MAX_TOKEN_REFUSALS = 3
+
+_Result = TypeVar("_Result")
+_logger = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PollSchedule:
+    """How long to wait between polls: seconds that grow, each drawn from `1 - jitter` to `1 + jitter` of itself."""
+
+    first_seconds: float = 1.0
+    growth: float = 1.3
+    maximum_seconds: float = 15.0
+    jitter: float = 0.2
+
+    def after(self, seconds: float, *, failed: bool = False) -> float:
+        """Return the interval that follows one of `seconds`; after a failed poll it grows as after three."""
+        return min(seconds * self.growth ** (3 if failed else 1), self.maximum_seconds)
+
+    def jittered(self, seconds: float, *, random: Callable[[], float]) -> float:
+        """Return the interval as it is waited. random: draws from 0 to 1."""
+        return seconds * (1 + self.jitter * (2 * random() - 1))
+
+
+async def poll(
+    fetch: Callable[[], Awaitable[httpx2.Response]],
+    read: Callable[[dict[str, Any]], _Result | None],
+    *,
+    context: Context,
+    clock: Clock,
+    what: str,
+    provider: str,
+    schedule: PollSchedule,
+    random: Callable[[], float],
+    hint: Callable[[Mapping[str, str]], float | None] = retry_after_seconds,
+    secrets: Sequence[str] = (),
+) -> _Result:
+    """Ask with `fetch` until `read` makes something of the JSON object that comes; at once, then by the schedule.
+
+    A reset, a timeout, a 5xx, a 429 or anything that is no JSON object is asked again. Only refusals end it: 3 in a row
+    of the token (401, 403), 5 in a row of the job (any other 3xx or 4xx); they raise with `accepted=True`. `read` may
+    report progress, and what it raises goes through. hint: seconds that a reply asks to wait, obeyed up to 60. random:
+    draws from 0 to 1, as `random.random`. secrets: what the host's words are quoted without.
+    """
+    interval = schedule.first_seconds
+    refusals = token_refusals = 0
+    while True:
+        reply = await watched(_asked(fetch, provider=provider), context=context)
+        found = None if reply is None or not reply.is_success else json_object(reply)
+        if found is not None and (result := read(found)) is not None:
+            return result
+        status = 0 if reply is None else reply.status_code
+        token_refusals = token_refusals + 1 if status in {401, 403} else 0
+        refusals = refusals + 1 if 300 <= status < 500 and status not in {401, 403, 408, 425, 429} else 0
+        if reply is not None and (token_refusals == MAX_TOKEN_REFUSALS or refusals == MAX_REFUSALS):
+            raise refusal(reply, what=what, provider=provider, accepted=True, secrets=secrets)
+        wait = schedule.jittered(interval, random=random)
+        wanted = None if reply is None else hint(reply.headers)
+        if wanted is not None:
+            wait = min(max(wanted, schedule.first_seconds), MAX_WAIT_SECONDS)
+        interval = schedule.after(interval, failed=found is None)
+        await clock.pause_async(wait, context=context)
+
+
+async def _asked(fetch: Callable[[], Awaitable[httpx2.Response]], *, provider: str) -> httpx2.Response | None:
+    """Return the reply to one poll, or None where there was none."""
+    try:
+        async with asyncio.timeout(FETCH_TIMEOUT_SECONDS):
+            reply = await fetch()
+    except (httpx2.RequestError, TimeoutError) as error:
+        _logger.info("A poll failed", extra={"provider": provider, "reason": type(error).__name__})
+        return None
+    if not reply.is_success:
+        _logger.info("A poll was refused", extra={"provider": provider, "status": reply.status_code})
+    return reply

@@ -1,0 +1,74 @@
+"""A cancel and a deadline end any wait; and the job at the host, so that it does not go on to be billed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import httpx2
+
+from cinelet.clock import CANCEL_POLL_SECONDS
+from cinelet.domain.backend import Context
+from cinelet.domain.errors import CineletError, DeadlineExceededError, GenerationCancelledError
+from cinelet.observability.logs import get_logger
+
+CANCEL_TIMEOUT_SECONDS = 5.0
+"""How long a cancel waits for the host to confirm."""
+LATE_CANCEL_TIMEOUT_SECONDS = 0.5
+"""The same after a deadline, beyond which nothing may last a second; the host has then been asked all the same."""
+
+_Result = TypeVar("_Result")
+_logger = get_logger(__name__)
+
+
+async def watched(work: Coroutine[Any, Any, _Result], *, context: Context) -> _Result:
+    """Return what `work` does; cancel it, and raise what `context.check()` raises, as soon as that does."""
+    task = asyncio.ensure_future(work)
+    try:
+        while not task.done():
+            context.check()
+            remaining = context.remaining_seconds()
+            slice_seconds = CANCEL_POLL_SECONDS if remaining is None else min(CANCEL_POLL_SECONDS, remaining)
+            await asyncio.wait({task}, timeout=slice_seconds)
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def cancelled_at_host(cancel: Callable[[], Awaitable[bool]], *, context: Context) -> AsyncIterator[None]:
+    """Cancel an accepted job at its host where this block is stopped by a cancel or a deadline, then let that go on.
+
+    cancel: asks the host once, and says whether the job is surely over; the saved handle is then forgotten. It may
+    raise `httpx2.RequestError` and `CineletError`: a host that cannot cancel is no news to somebody who has left.
+    """
+    try:
+        yield
+    except (GenerationCancelledError, DeadlineExceededError, asyncio.CancelledError) as stop:
+        if isinstance(stop, asyncio.CancelledError):
+            context.cancel()
+        late = isinstance(stop, DeadlineExceededError)
+        timeout_seconds = LATE_CANCEL_TIMEOUT_SECONDS if late else CANCEL_TIMEOUT_SECONDS
+        # A second cancel of the waiting task must not leave the job behind.
+        asking = asyncio.ensure_future(_ask(cancel, context=context, timeout_seconds=timeout_seconds))
+        try:
+            await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            await asyncio.wait({asking})
+            raise
+        raise
+
+
+async def _ask(cancel: Callable[[], Awaitable[bool]], *, context: Context, timeout_seconds: float) -> None:
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            over = await cancel()
+    except (httpx2.RequestError, CineletError, TimeoutError) as error:
+        _logger.info("A job could not be cancelled at its host", extra={"reason": type(error).__name__})
+        return
+    if over:
+        await context.save_handle(None)
