@@ -71,8 +71,11 @@ def test_models_are_listed_with_their_roles(cinelet: Command, monkeypatch: pytes
     monkeypatch.setenv("DEFAULT_TEXT_TO_VIDEO_MODEL", "org/mine")
     listed = cinelet("models", "list", "--json").json["models"]
     assert listed["org/mine"] == ["default for text-to-video"]
-    assert listed["embedded"] == ["inside the package", "default for image-to-video"]
-    assert listed["cerspense/zeroscope_v2_XL"] == ["fallback"]
+    assert listed["embedded"][:2] == ["inside the package", "default for image-to-video"]
+    assert listed["embedded"][2:] == ["fallback for text-to-video", "fallback for image-to-video"]
+    monkeypatch.setenv("FAL_KEY", "key")
+    listed = cinelet("models", "list", "--json").json["models"]
+    assert listed["cerspense/zeroscope_v2_XL"] == ["fallback for text-to-video"]
     assert "org/mine" in cinelet("models", "list").out
 
 

@@ -217,6 +217,26 @@ def test_capabilities_tell_what_the_first_provider_can_do(caller: Caller) -> Non
     assert "image" in described(caller, I2V_MODEL).parameters
 
 
+def test_capabilities_say_why_an_offer_is_of_no_use(caller: Caller, internet: FakeInternet) -> None:
+    internet.publish(
+        MODEL,
+        {
+            "nscale": listed(),
+            "novita": listed("image-to-video"),
+            "replicate": listed("text-to-image"),
+            "together": listed(status="error"),
+            "fal-ai": listed(),
+        },
+    )
+    assert [(offer.provider, offer.why_not) for offer in described(caller, MODEL).offers] == [
+        ("nscale", "this version does not speak to it"),
+        ("novita", "it takes no requests for image-to-video"),
+        ("replicate", "its task is text-to-image"),
+        ("fal-ai", ""),
+        ("together", "its status at the Hub is error"),
+    ]
+
+
 def test_capabilities_fail_as_making_does(caller: Caller, internet: FakeInternet) -> None:
     internet.publish(MODEL, {"fal-ai": listed("text-to-image")})
     with pytest.raises(ModelUnsupportedError, match="serves it for text-to-image"):

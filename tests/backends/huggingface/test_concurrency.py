@@ -15,12 +15,12 @@ from cinelet.transport.polling import PollSchedule
 from tests.backends.huggingface.caller import OFFERS, Caller, LagMeter, video_request
 from tests.fake_providers import FakeInternet
 
-MANY = 50
+MANY = 30
 PATIENT = Timeouts(connect_seconds=60, read_seconds=60, write_seconds=60)
 """The hosts share this machine with their clients."""
 
 
-def test_fifty_at_once_cost_one_mapping_and_no_threads(caller: Caller, internet: FakeInternet) -> None:
+def test_many_at_once_cost_one_mapping_and_no_threads(caller: Caller, internet: FakeInternet) -> None:
     caller.settings = {"clock": SystemClock(), "schedule": PollSchedule(0.2, 1.3, 1.0), "timeouts": PATIENT}
     internet.jobs_take(queued_polls=0, running_polls=0, seconds=0.3)
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx2
 import pytest
 
+from cinelet.backends.huggingface import endpoint
 from cinelet.domain.backend import Capabilities
 from cinelet.domain.errors import (
     AuthenticationError,
@@ -169,13 +173,24 @@ def test_a_video_above_the_limit_is_cut_off(caller: Caller, internet: FakeIntern
     assert isinstance(caller.generate(to_endpoint()).failed(), FileSizeError)
 
 
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrapped = base64.b64encode(b"\x00\x00\x00\x20ftypisom" + bytes(100)).decode()
+    path = tmp_path / "video.mp4"
+    path.write_text(json.dumps({"video": wrapped}))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(ProcessingError, match="No space left on device"):
+        endpoint._unwrap(path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def called(
     url: str, *, addresses: dict[str, str] | None = None, **settings: Any
 ) -> tuple[CineletError | None, list[httpx2.Request]]:
     """Call an endpoint; return the error and what was sent where."""
-    from pathlib import Path
-    from tempfile import TemporaryDirectory
-
     sent: list[httpx2.Request] = []
     video = b"\x00\x00\x00\x20ftypisom" + bytes(100)
 

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import httpx2
 import pytest
 
-from cinelet.backends.huggingface.mapping import FRESH_SECONDS, MAX_MODELS, Catalog, Listing
+from cinelet.backends.huggingface import mapping
+from cinelet.backends.huggingface.mapping import FRESH_SECONDS, Catalog, Listing
 from cinelet.clock import FakeClock
 from cinelet.domain.backend import Context
 from cinelet.domain.errors import (
@@ -218,18 +219,19 @@ def test_an_empty_mapping_is_kept_and_an_error_is_not(internet: FakeInternet) ->
     assert len(internet.requests) == 3
 
 
-def test_the_number_of_kept_mappings_is_bounded() -> None:
+def test_the_number_of_kept_mappings_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mapping, "MAX_MODELS", 3)
     transport, asked = answering(httpx2.Response(200, json={"inferenceProviderMapping": {}}))
 
     async def many(catalog: Catalog) -> None:
-        for number in range(MAX_MODELS + 1):
+        for number in range(4):
             await catalog.listings(f"org/m{number}")
         await catalog.listings("org/m1")
-        assert len(asked) == MAX_MODELS + 1
+        assert len(asked) == 4
         await catalog.listings("org/m0")
 
     ask(transport, many)
-    assert len(asked) == MAX_MODELS + 2
+    assert len(asked) == 5
 
 
 def test_a_hundred_at_once_are_one_request(internet: FakeInternet) -> None:

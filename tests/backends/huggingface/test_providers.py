@@ -175,6 +175,12 @@ def test_a_job_that_fals_platform_gave_up_is_a_failed_one(caller: Caller, intern
     assert [request.stage for request in internet.requests].count("result") == 1
 
 
+def test_a_job_that_fal_completes_with_an_error_has_failed(caller: Caller, internet: FakeInternet) -> None:
+    internet.fail("poll", status=200, json={"status": "COMPLETED", "error": "Out of memory", "error_type": "x"})
+    assert "Out of memory" in str(caller.generate(video_request("fal-ai")).failed())
+    assert "result" not in [request.stage for request in internet.requests]
+
+
 def test_a_prompt_in_a_hosts_words_is_not_repeated(caller: Caller, internet: FakeInternet) -> None:
     internet.jobs_fail(f"The prompt {PROMPT!r} is not allowed")
     assert "is not allowed" in str(caller.generate(video_request("fal-ai")).failed())

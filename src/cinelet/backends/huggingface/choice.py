@@ -92,8 +92,10 @@ def _is_ours(listing: Listing) -> bool:
 def _why_not(listing: Listing, keyring: Keyring) -> str:
     if task_of(listing) is None:
         return f"its task is {listing.task}"
-    if not _is_ours(listing):
+    if listing.provider not in PROVIDERS:
         return "this version does not speak to it"
+    if not _is_ours(listing):
+        return f"it takes no requests for {task_of(listing)}"
     if listing.status not in _ORDER:
         return f"its status at the Hub is {listing.status}"
     return keyring.why_not(PROVIDERS[listing.provider])
