@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -324,7 +323,7 @@ def test_the_end_does_not_wait_for_clients(
     with http.stream("GET", url) as reply:
         assert next(reply.iter_raw(10))
         internet.close()
-    assert "fake internet" not in {thread.name for thread in threading.enumerate()}
+    assert not internet._server._thread.is_alive()
 
 
 def test_a_redirect_leads_where_the_test_wants(internet: FakeInternet, stock: Stock) -> None:
