@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -235,9 +236,13 @@ class TestStopped:
     ) -> None:
         run = Downloads(tmp_path, serve_file(VIDEO))
 
-        def slow(_number: int) -> None:
+        open_at_the_end: list[int] = []
+
+        def slow(number: int) -> None:
             run.context.cancel()
             time.sleep(0.2)
+            open_at_the_end.append(os.fstat(number).st_size)  # raises where the file was closed under it
 
         monkeypatch.setattr("cinelet.transport.part_file.os.fsync", slow)
         run.fails(GenerationCancelledError)
+        assert open_at_the_end == [len(VIDEO)]

@@ -1,0 +1,1 @@
+"""Work that outlives the process: the database, and the ledger of generations in it."""

@@ -1,0 +1,236 @@
+"""The PostgreSQL database: a given one, or a private one in the data directory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from cinelet.jobs import archive
+from cinelet.jobs.errors import DatabaseError, DatabaseUnavailableError
+from cinelet.jobs.migrations import Migration, known_migrations, migrate, schema_version
+from cinelet.jobs.private_server import PrivateServer
+
+SCHEMA = "cinelet"
+"""Everything of ours lies in this schema, so that a database may be shared with other programs."""
+CONNECT_SECONDS = 10
+OLDEST_SERVER = 14
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseStatus:
+    """What the database is like now. size_bytes: of everything in its schema; generations: how many, by state."""
+
+    where: str
+    private: bool
+    server_version: str
+    schema_version: int
+    newest_schema_version: int
+    size_bytes: int
+    generations: dict[str, int]
+    connections: int
+
+
+class Database:
+    """Connections to the database, with the schema of this version in it. Made by `open`."""
+
+    def __init__(
+        self,
+        pool: AsyncConnectionPool[AsyncConnection[Any]],
+        *,
+        conninfo: str,
+        schema: str,
+        server: PrivateServer | None,
+    ) -> None:
+        self._pool = pool
+        self._server = server
+        self.conninfo = conninfo
+        """How to connect, for another library; it may hold a password."""
+        self.schema = schema
+
+    @classmethod
+    async def open(
+        cls,
+        url: str | None,
+        *,
+        data_directory: Path,
+        max_connections: int = 10,
+        schema: str = SCHEMA,
+        migrations: Sequence[Migration] | None = None,
+    ) -> Self:
+        """Connect, and bring the schema up to date. Raises `DatabaseError`, one line that says what to do.
+
+        url: a PostgreSQL URL or connection string; None for the private server of the data directory, which is started
+        if it does not run. migrations: other steps than this version's, for tests.
+        """
+        server = None if url else PrivateServer(data_directory)
+        if server is not None:
+            await _in_thread_to_the_end(server.attach, undo=server.leave)
+        try:
+            conninfo = _conninfo(url if server is None else server.conninfo, schema=schema, private=server is not None)
+            await _prepare(conninfo, schema=schema, migrations=migrations)
+            pool = AsyncConnectionPool(
+                conninfo if server is None else _ensuring(server, conninfo),
+                connection_class=AsyncConnection[Any],
+                kwargs={"autocommit": True},
+                min_size=1,
+                max_size=max_connections,
+                timeout=CONNECT_SECONDS,
+                # After a restart of the server every connection is dead, and none is handed out.
+                check=AsyncConnectionPool.check_connection,
+                open=False,
+            )
+            await pool.open()
+        except BaseException:
+            if server is not None:
+                await _in_thread_to_the_end(server.leave)
+            raise
+        return cls(pool, conninfo=conninfo, schema=schema, server=server)
+
+    async def aclose(self) -> None:
+        """Close every connection, and leave the private server: the last one to leave stops it."""
+        await self._pool.close()
+        if self._server is not None:
+            await _in_thread_to_the_end(self._server.leave)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.aclose()
+
+    @property
+    def where(self) -> str:
+        """Where the database is, without user and password."""
+        return _where(self.conninfo) if self._server is None else str(self._server.folder)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """Lend a connection: each statement is a transaction, or use `connection.transaction()`.
+
+        Raises `DatabaseUnavailableError` where the server is not reached or goes away meanwhile, and `DatabaseError`
+        where its disk is full.
+        """
+        try:
+            async with self._pool.connection() as connection:
+                yield connection
+        except PoolTimeout as error:
+            message = f"The database at {self.where} gave no connection within {CONNECT_SECONDS} s"
+            raise DatabaseUnavailableError(f"{message}; try again later") from error
+        except (psycopg.errors.DiskFull, psycopg.errors.ReadOnlySqlTransaction) as error:
+            message = f"The database at {self.where} takes no writes: {_reason(error)}"
+            raise DatabaseError(f"{message}; make room, or point to a server that does") from error
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise DatabaseUnavailableError(f"The database at {self.where} failed: {_reason(error)}") from error
+
+    async def status(self) -> DatabaseStatus:
+        """Return what the database is like now."""
+        async with self.connection() as connection:
+            row = await (
+                await connection.execute(
+                    "SELECT current_setting('server_version'),"
+                    " (SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class"
+                    "  WHERE relnamespace = %s::regnamespace AND relkind = 'r'),"
+                    " (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database())",
+                    [psycopg.sql.Identifier(self.schema).as_string()],
+                )
+            ).fetchone()
+            assert row is not None  # noqa: S101  (a SELECT without FROM)
+            counts = await (
+                await connection.execute("SELECT state, count(*) FROM generations GROUP BY state ORDER BY state")
+            ).fetchall()
+            version = await schema_version(connection, schema=self.schema)
+        return DatabaseStatus(
+            where=self.where,
+            private=self._server is not None,
+            server_version=row[0].split()[0],
+            schema_version=version,
+            newest_schema_version=known_migrations()[-1].version,
+            size_bytes=row[1],
+            generations=dict(counts),
+            connections=row[2],
+        )
+
+    async def dump(self, path: Path) -> None:
+        """Write everything to a file in one step; it is complete or not there."""
+        await asyncio.to_thread(archive.dump, path, conninfo=self.conninfo, schema=self.schema)
+
+    async def restore(self, path: Path) -> None:
+        """Replace everything by what a dump holds, or change nothing; an older dump is brought up to date."""
+        await asyncio.to_thread(archive.restore, path, conninfo=self.conninfo, schema=self.schema)
+        async with self.connection() as connection:
+            await migrate(connection, schema=self.schema)
+
+
+def _conninfo(url: str | None, *, schema: str, private: bool) -> str:
+    try:
+        values = conninfo_to_dict(url or "")
+    except psycopg.ProgrammingError as error:
+        # Not the reason: it repeats parts of what was given, and that may be the password.
+        message = "DATABASE_URL is no PostgreSQL address; write postgresql://user:password@host:5432/database"
+        raise DatabaseError(message) from error
+    options = f"{values.get('options') or ''} -c search_path={schema} -c timezone=UTC".strip()
+    named = {} if private else {"connect_timeout": CONNECT_SECONDS, "application_name": "cinelet", **values}
+    # Keepalives find a server that vanished without a word within a minute.
+    alive = {"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3}
+    return make_conninfo("", **{**alive, **values, **named, "options": options})
+
+
+def _ensuring(server: PrivateServer, conninfo: str) -> Any:
+    async def find() -> str:
+        """Start the private server again, should it be gone, before each new connection."""
+        await asyncio.to_thread(server.ensure_running)
+        return conninfo
+
+    return find
+
+
+async def _prepare(conninfo: str, *, schema: str, migrations: Sequence[Migration] | None) -> None:
+    """Connect once, with a clear error where that fails, and migrate."""
+    where = _where(conninfo)
+    try:
+        connection = await AsyncConnection.connect(conninfo, autocommit=True)
+    except psycopg.OperationalError as error:
+        message = f"The database at {where} cannot be reached: {_reason(error)}"
+        raise DatabaseUnavailableError(f"{message}; check DATABASE_URL and that the server runs") from error
+    try:
+        if connection.info.server_version < OLDEST_SERVER * 10000:
+            found = connection.info.server_version // 10000
+            raise DatabaseError(f"The database at {where} is PostgreSQL {found}; {OLDEST_SERVER} or newer is needed")
+        await migrate(connection, schema=schema, migrations=migrations)
+    except psycopg.Error as error:
+        raise DatabaseError(f"The database at {where} cannot be prepared: {_reason(error)}") from error
+    finally:
+        await connection.close()
+
+
+def _where(conninfo: str) -> str:
+    values = conninfo_to_dict(conninfo)
+    host = values.get("host") or values.get("hostaddr") or "the default socket"
+    return f"{host}{f':{port}' if (port := values.get('port')) else ''}/{values.get('dbname') or ''}".rstrip("/")
+
+
+def _reason(error: psycopg.Error) -> str:
+    """Return the last line that says why; libpq's first lines repeat what was tried before."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Multiple")]
+    return next((line for line in lines if "failed" in line or "FATAL" in line), (lines or [type(error).__name__])[0])
+
+
+async def _in_thread_to_the_end(work: Any, *, undo: Any = None) -> None:
+    """Run blocking work in a thread. A cancel waits for its end, and undoes it: a thread cannot be stopped half-way."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if undo is not None and task.exception() is None:
+            await asyncio.to_thread(undo)
+        raise

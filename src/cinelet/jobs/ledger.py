@@ -1,0 +1,372 @@
+"""The one source of truth about every generation.
+
+A worker claims a generation and gets an attempt number, which all that it writes must carry. Whoever claims it later
+gets a higher one; from then on the earlier worker, frozen or cut off, can write nothing: it gets `ClaimLostError`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg.rows import kwargs_row
+from psycopg.sql import SQL, Composable, Composed, Identifier, Placeholder
+from psycopg.types.json import Json
+
+from cinelet.domain.errors import ValidationError
+from cinelet.domain.progress import Progress
+from cinelet.jobs.database import Database
+from cinelet.jobs.errors import ClaimLostError, IdempotencyConflictError
+from cinelet.jobs.generation import Generation, Page, Position, is_id, new_id
+from cinelet.jobs.states import State
+
+MAX_PAGE = 1000
+MAX_IDEMPOTENCY_KEY_CHARACTERS = 255
+UNFINISHED_PROGRESS = 0.99
+"""The most that a running generation can show: 1 means stored."""
+
+_COLUMNS = SQL(", ").join(Identifier(column.name) for column in fields(Generation))
+_FINAL = [state.value for state in State if state.final]
+
+
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    """What an insert found. created: False where the idempotency key had made this generation before."""
+
+    generation: Generation
+    created: bool
+
+
+class JobLedger:
+    """The table of generations. Every method is one short transaction, and safe to use from many processes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def insert(
+        self,
+        request: Mapping[str, Any],
+        *,
+        owner: str,
+        requested_model: str,
+        idempotency_key: str | None = None,
+        priority: int = 0,
+        not_before: datetime | None = None,
+        cache_key: str | None = None,
+        connection: AsyncConnection[Any] | None = None,
+    ) -> Inserted:
+        """Add a generation; it is durable when this returns, or when the transaction of `connection` commits.
+
+        request: JSON values. The same idempotency key of the same owner gives the generation that it made first, and
+        raises `IdempotencyConflictError` where the request is another.
+        """
+        if not _is_storable(requested_model):
+            raise ValidationError("A model's name has printable characters only", {"model": "Not printable"})
+        if idempotency_key is not None:
+            _check_key(idempotency_key)
+        values = {
+            "id": new_id(),
+            "owner": owner,
+            "request": _json(request),
+            "requested_model": requested_model,
+            "priority": priority,
+            "not_before": not_before,
+            "cache_key": cache_key,
+            "idempotency_key": idempotency_key,
+            "request_hash": _hash(request, requested_model),
+        }
+        statement = SQL(
+            "INSERT INTO generations ({columns}) VALUES ({values}) ON CONFLICT (owner, idempotency_key)"
+            " WHERE idempotency_key IS NOT NULL DO NOTHING RETURNING {all}"
+        ).format(
+            columns=SQL(", ").join(map(Identifier, values)),
+            values=SQL(", ").join(map(Placeholder, values)),
+            all=_COLUMNS,
+        )
+        async with self._connection(connection) as opened:
+            while True:
+                created = await _one(opened, statement, values)
+                if created is not None:
+                    return Inserted(created, created=True)
+                # A later snapshot: the one that came first has committed. It may be deleted before we look; then again.
+                found = await _one(
+                    opened,
+                    SQL(
+                        "SELECT {} FROM generations WHERE owner = %(owner)s AND idempotency_key = %(idempotency_key)s"
+                        " AND request_hash = %(request_hash)s"
+                    ).format(_COLUMNS),
+                    values,
+                )
+                if found is not None:
+                    return Inserted(found, created=False)
+                taken = await opened.execute(
+                    "SELECT FROM generations WHERE owner = %(owner)s AND idempotency_key = %(idempotency_key)s", values
+                )
+                if await taken.fetchone() is not None:
+                    raise IdempotencyConflictError
+
+    async def claim(self, generation_id: str, *, worker: str, takeover: bool = False) -> Generation | None:
+        """Take a generation to work on; `attempt` of what is returned is the number to write with.
+
+        None where it is not waiting, or not yet due. takeover: also where a worker has it that is known to be lost;
+        this counts as a crash. Look at `cancel_requested` before working, and at `handle` to resume.
+        """
+        return await self._one(
+            "UPDATE generations SET state = 'in_progress', worker = %(worker)s, attempt = attempt + 1,"
+            " crashes = crashes + (state = 'in_progress')::int, started_at = coalesce(started_at, clock_timestamp())"
+            " WHERE id = %(id)s AND (state = 'queued' OR (%(takeover)s AND state = 'in_progress'))"
+            " AND (not_before IS NULL OR not_before <= clock_timestamp())",
+            {"id": generation_id, "worker": worker, "takeover": takeover},
+        )
+
+    async def save_handle(self, generation_id: str, attempt: int, handle: Mapping[str, Any] | None) -> None:
+        """Keep what a provider gave us, or None to forget it; durable when this returns. Raises `ClaimLostError`."""
+        await self._write(generation_id, attempt, "handle = %(handle)s", handle=_json(handle))
+
+    async def progress(self, generation_id: str, attempt: int, progress: Progress) -> bool:
+        """Note how far the work is, and return whether somebody asked to stop it. Raises `ClaimLostError`.
+
+        The number only grows, also over attempts.
+        """
+        written = await self._write(
+            generation_id,
+            attempt,
+            "progress = greatest(progress, least(%(progress)s, %(most)s)), stage = %(stage)s, step = %(step)s,"
+            " steps = %(steps)s",
+            progress=progress.fraction,
+            most=UNFINISHED_PROGRESS,
+            stage=progress.stage.value,
+            step=progress.step,
+            steps=progress.steps,
+        )
+        return written.cancel_requested
+
+    async def complete(
+        self,
+        generation_id: str,
+        attempt: int,
+        *,
+        model: str,
+        result: Mapping[str, Any],
+        attempts: Sequence[Mapping[str, Any]] = (),
+    ) -> Generation:
+        """Note that the video is stored. Raises `ClaimLostError`, also where it has ended another way before."""
+        return await self._write(
+            generation_id,
+            attempt,
+            "state = 'completed', progress = 1, model = %(model)s, result = %(result)s, attempts = %(attempts)s,"
+            " handle = NULL, worker = NULL, finished_at = clock_timestamp()",
+            model=model,
+            result=_json(result),
+            attempts=_json(list(attempts)),
+        )
+
+    async def fail(
+        self,
+        generation_id: str,
+        attempt: int,
+        *,
+        error: Mapping[str, Any],
+        attempts: Sequence[Mapping[str, Any]] = (),
+    ) -> Generation:
+        """Note why it failed for good. The handle stays, for whoever looks into it. Raises `ClaimLostError`."""
+        return await self._write(
+            generation_id,
+            attempt,
+            "state = 'failed', error = %(error)s, attempts = %(attempts)s, worker = NULL,"
+            " finished_at = clock_timestamp()",
+            error=_json(error),
+            attempts=_json(list(attempts)),
+        )
+
+    async def cancel(
+        self, generation_id: str, attempt: int, *, attempts: Sequence[Mapping[str, Any]] = ()
+    ) -> Generation:
+        """Note that the worker has stopped because somebody asked for it. Raises `ClaimLostError`."""
+        return await self._write(
+            generation_id,
+            attempt,
+            "state = 'cancelled', attempts = %(attempts)s, worker = NULL, finished_at = clock_timestamp()",
+            attempts=_json(list(attempts)),
+        )
+
+    async def release(self, generation_id: str, attempt: int) -> Generation:
+        """Give the generation back to the queue; no crash is counted. Raises `ClaimLostError`.
+
+        One that was to be cancelled ends so, unless a provider works on it: then the next worker cancels it there.
+        """
+        return await self._write(
+            generation_id,
+            attempt,
+            "state = CASE WHEN cancel_requested AND handle IS NULL THEN 'cancelled' ELSE 'queued' END,"
+            " finished_at = CASE WHEN cancel_requested AND handle IS NULL THEN clock_timestamp() END, worker = NULL",
+        )
+
+    async def request_cancel(self, generation_id: str, *, owner: str | None = None) -> Generation | None:
+        """Ask to stop: what waits is cancelled at once, what runs is marked, what has ended stays as it is.
+
+        None where there is no such generation of this owner (None: of any).
+        """
+        cancelled = await self._one(
+            "UPDATE generations SET cancel_requested = true,"
+            # What waits with a handle runs at a provider, where only a worker can cancel it.
+            " state = CASE WHEN state = 'queued' AND handle IS NULL THEN 'cancelled' ELSE state END,"
+            " finished_at = CASE WHEN state = 'queued' AND handle IS NULL THEN clock_timestamp() END"
+            " WHERE id = %(id)s AND owner = coalesce(%(owner)s, owner) AND NOT state = ANY(%(final)s)",
+            {"id": generation_id, "owner": owner, "final": _FINAL},
+        )
+        return cancelled or await self.get(generation_id, owner=owner)
+
+    async def get(self, generation_id: str, *, owner: str | None = None) -> Generation | None:
+        """Return a generation; None where there is no such one of this owner (None: of any)."""
+        if not is_id(generation_id):
+            return None
+        statement = SQL("SELECT {} FROM generations WHERE id = %(id)s AND owner = coalesce(%(owner)s, owner)")
+        async with self._database.connection() as connection:
+            return await _one(connection, statement.format(_COLUMNS), {"id": generation_id, "owner": owner})
+
+    async def list(
+        self,
+        *,
+        state: State | None = None,
+        model: str | None = None,
+        owner: str | None = None,
+        created_from: datetime | None = None,
+        created_before: datetime | None = None,
+        after: Position | None = None,
+        limit: int = 50,
+    ) -> Page:
+        """Return a page, the newest first. model: what made it, or what was asked for while nothing has."""
+        if model is not None and not _is_storable(model):
+            return Page((), None)
+        statement, values = listing(
+            state=state,
+            model=model,
+            owner=owner,
+            created_from=created_from,
+            created_before=created_before,
+            after=after,
+            limit=limit,
+        )
+        async with self._database.connection() as connection:
+            rows = connection.cursor(row_factory=kwargs_row(_generation))
+            found = await (await rows.execute(statement, values)).fetchall()
+        shown = tuple(found[:limit])
+        return Page(shown, Position(shown[-1].created_at, shown[-1].id) if len(found) > limit else None)
+
+    async def delete(self, generation_id: str, *, owner: str | None = None) -> bool:
+        """Forget a generation that has ended; False where there is none. Raises `ValidationError` while it goes on."""
+        deleted = await self._one(
+            "DELETE FROM generations WHERE id = %(id)s AND owner = coalesce(%(owner)s, owner)"
+            " AND state = ANY(%(final)s)",
+            {"id": generation_id, "owner": owner, "final": _FINAL},
+        )
+        if deleted is not None:
+            return True
+        running = await self.get(generation_id, owner=owner)
+        if running is None:
+            return False
+        message = f"{generation_id} is {running.state}; cancel it before deleting it"
+        raise ValidationError(message, {"id": "Has not ended"})
+
+    async def _write(self, generation_id: str, attempt: int, assignments: str, **values: Any) -> Generation:
+        """Change the generation, if this attempt still has the claim."""
+        written = await self._one(
+            f"UPDATE generations SET {assignments} WHERE id = %(id)s AND attempt = %(attempt)s"  # noqa: S608  (ours)
+            " AND state = 'in_progress'",
+            {"id": generation_id, "attempt": attempt, **values},
+        )
+        if written is None:
+            raise ClaimLostError(generation_id, attempt)
+        return written
+
+    async def _one(self, statement: str, values: Mapping[str, Any]) -> Generation | None:
+        """Run a statement on one generation and return it as it is then, or None where it applied to none."""
+        if not is_id(values["id"]):
+            return None
+        async with self._database.connection() as connection:
+            return await _one(connection, SQL(statement) + SQL(" RETURNING ") + _COLUMNS, values)
+
+    def _connection(self, given: AsyncConnection[Any] | None) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
+        return self._database.connection() if given is None else nullcontext(given)
+
+
+def listing(
+    *,
+    state: State | None = None,
+    model: str | None = None,
+    owner: str | None = None,
+    created_from: datetime | None = None,
+    created_before: datetime | None = None,
+    after: Position | None = None,
+    limit: int = 50,
+) -> tuple[Composed, dict[str, Any]]:
+    """Return the statement of a page and its values. It asks for one row more than `limit`: whether there is a next."""
+    if not 1 <= limit <= MAX_PAGE:
+        raise ValidationError(f"A page has 1-{MAX_PAGE} generations", {"limit": f"Must be between 1 and {MAX_PAGE}"})
+    # Only the filters that are given: each set of them has an index of its own, and a plan of its own.
+    conditions: dict[str, Any] = {
+        "state = %(state)s": state and state.value,
+        "coalesce(model, requested_model) = %(model)s": model,
+        "owner = %(owner)s": owner,
+        "created_at >= %(created_from)s": created_from,
+        "created_at < %(created_before)s": created_before,
+        "(created_at, id) < (%(after_time)s, %(after_id)s)": after,
+    }
+    given: list[Composable] = [SQL(condition) for condition, value in conditions.items() if value is not None]
+    where = SQL(" WHERE ") + SQL(" AND ").join(given) if given else SQL("")
+    statement = (
+        SQL("SELECT ")
+        + _COLUMNS
+        + SQL(" FROM generations")
+        + where
+        + SQL(" ORDER BY created_at DESC, id DESC LIMIT %(rows)s")
+    )
+    values = {
+        "state": state and state.value,
+        "model": model,
+        "owner": owner,
+        "created_from": created_from,
+        "created_before": created_before,
+        "after_time": after and after.created_at,
+        "after_id": after and after.id,
+        "rows": limit + 1,
+    }
+    return statement, values
+
+
+async def _one(connection: AsyncConnection[Any], statement: Composed, values: Mapping[str, Any]) -> Generation | None:
+    cursor = connection.cursor(row_factory=kwargs_row(_generation))
+    return await (await cursor.execute(statement, values)).fetchone()
+
+
+def _generation(*, state: str, **columns: Any) -> Generation:
+    return Generation(state=State(state), **columns)
+
+
+def _json(values: Any) -> Json | None:
+    """Return JSON values for the database; NaN and bytes are errors of the caller."""
+    return None if values is None else Json(values, dumps=lambda value: json.dumps(value, allow_nan=False))
+
+
+def _hash(request: Mapping[str, Any], requested_model: str) -> bytes:
+    """Return what tells two requests apart, whatever the order of their fields."""
+    text = json.dumps([request, requested_model], sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode("ascii")).digest()
+
+
+def _is_storable(text: str) -> bool:
+    """Tell whether a text is free of what a database or a log would choke on: NUL, half characters, line ends."""
+    return text.isprintable()
+
+
+def _check_key(key: str) -> None:
+    if not (0 < len(key) <= MAX_IDEMPOTENCY_KEY_CHARACTERS and _is_storable(key)):
+        message = f"An idempotency key has 1-{MAX_IDEMPOTENCY_KEY_CHARACTERS} printable characters"
+        raise ValidationError(message, {"idempotency_key": "Must be 1-255 printable characters"})
