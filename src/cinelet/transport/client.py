@@ -11,6 +11,8 @@ import httpx2
 
 MAX_CONNECTIONS = 512
 """Each download and each held request has one of its own."""
+MAX_KEPT_CONNECTIONS = 32
+"""The pool looks at every idle connection twice a request, so many of them cost more than they save."""
 KEEP_ALIVE_SECONDS = 3.0
 """Below the 5 s after which impatient servers hang up: a POST on a connection that is just being closed looks sent."""
 
@@ -33,7 +35,9 @@ def make_client(*, timeouts: Timeouts, transport: httpx2.AsyncBaseTransport | No
     if _WITHOUT_QUERIES not in logger.filters:
         logger.addFilter(_WITHOUT_QUERIES)
     limits = httpx2.Limits(
-        max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE_SECONDS
+        max_connections=MAX_CONNECTIONS,
+        max_keepalive_connections=MAX_KEPT_CONNECTIONS,
+        keepalive_expiry=KEEP_ALIVE_SECONDS,
     )
     return httpx2.AsyncClient(
         timeout=httpx2.Timeout(
