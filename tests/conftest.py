@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+# Before any test imports it, in whatever order: its asserts explain themselves.
+pytest.register_assert_rewrite("cinelet.testing.contract")
+
 TinyPipeline = Callable[[str], Path]
 
 

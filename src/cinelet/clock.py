@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Protocol
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol, TypeVar
 
 from cinelet.domain.backend import Context, GeneratedVideo
 
 CANCEL_POLL_SECONDS = 0.05
-"""How late a pause notices a cancel: a context is cancelled from any thread, so it is asked rather than awaited."""
+"""How late a thread that waits notices a cancel; an event loop is told at once."""
+DEADLINE_POLL_SECONDS = 1.0
+"""How often an event loop asks for the deadline: a context's clock need not be the loop's own."""
+
+_Result = TypeVar("_Result")
 
 
 class Clock(Protocol):
@@ -46,9 +52,15 @@ class SystemClock:
 
     async def pause_async(self, seconds: float, *, context: Context | None = None) -> None:
         """Wait for `seconds`, or until the context says stop."""
+        if context is None:
+            await asyncio.sleep(seconds)
+            return
         end = time.monotonic() + seconds
-        while (slice_seconds := _slice_seconds(end, context)) > 0:
-            await asyncio.sleep(slice_seconds)
+        with _stop_of(context) as stopped:
+            while (rest := end - time.monotonic()) > 0:
+                context.check()
+                await asyncio.wait({stopped}, timeout=_until_deadline(min(rest, DEADLINE_POLL_SECONDS), context))
+        context.check()
 
 
 class FakeClock:
@@ -88,6 +100,49 @@ def _slice_seconds(end: float, context: Context | None) -> float:
     context.check()
     remaining = context.remaining_seconds()
     return min(rest, CANCEL_POLL_SECONDS) if remaining is None else min(rest, CANCEL_POLL_SECONDS, remaining)
+
+
+def _until_deadline(seconds: float, context: Context) -> float:
+    remaining = context.remaining_seconds()
+    return seconds if remaining is None else min(seconds, remaining)
+
+
+@contextmanager
+def _stop_of(context: Context) -> Iterator[asyncio.Future[None]]:
+    """Give a future that is done as soon as the context is cancelled, from whatever thread."""
+    loop = asyncio.get_running_loop()
+    stopped: asyncio.Future[None] = loop.create_future()
+
+    def stop() -> None:
+        if not stopped.done():
+            stopped.set_result(None)
+
+    def tell() -> None:
+        with suppress(RuntimeError):  # the loop has ended, and nobody waits
+            loop.call_soon_threadsafe(stop)
+
+    take_back = context.on_cancel(tell)
+    try:
+        yield stopped
+    finally:
+        take_back()
+
+
+async def watched(work: Awaitable[_Result], *, context: Context) -> _Result:
+    """Return what `work` does; cancel it, and raise what `context.check()` raises, as soon as that does."""
+    task: asyncio.Future[_Result] = asyncio.ensure_future(work)
+    try:
+        with _stop_of(context) as stopped:
+            either: set[asyncio.Future[Any]] = {task, stopped}
+            while not task.done():
+                context.check()
+                slice_seconds = _until_deadline(DEADLINE_POLL_SECONDS, context)
+                await asyncio.wait(either, timeout=slice_seconds, return_when=asyncio.FIRST_COMPLETED)
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 async def until_ended(work: asyncio.Future[GeneratedVideo], context: Context) -> GeneratedVideo:

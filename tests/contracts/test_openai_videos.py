@@ -30,7 +30,9 @@ class TestAnotherEngine(BackendContract):
 
     @classmethod
     def make_backend(cls) -> Backend:
-        return OpenAIVideosBackend(transport=Loopback(cls.engine.port), schedule=PollSchedule(first_seconds=0.01))
+        return OpenAIVideosBackend(
+            transport=Loopback(cls.engine.port), schedule=PollSchedule(first_seconds=0, minimum_seconds=0.01)
+        )
 
     @pytest.fixture(scope="class", params=Task)
     @classmethod

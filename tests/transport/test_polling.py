@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cinelet.clock import FakeClock
@@ -37,7 +37,15 @@ def url_when_done(found: dict[str, Any]) -> str | None:
 class Poll:
     """Polls a host that gives these replies, then `DONE`; keeps the clock and how often it was asked."""
 
-    def __init__(self, replies: Iterable[Reply], *, schedule: PollSchedule = EVEN, random: float = 0.5) -> None:
+    def __init__(
+        self,
+        replies: Iterable[Reply],
+        *,
+        schedule: PollSchedule = EVEN,
+        random: float = 0.5,
+        age_seconds: float | None = None,
+    ) -> None:
+        self.age_seconds = age_seconds
         self.replies = iter(replies)
         self.clock = FakeClock()
         self.schedule = schedule
@@ -68,6 +76,7 @@ class Poll:
             provider="fal-ai",
             schedule=self.schedule,
             random=lambda: self.random,
+            age_seconds=self.age_seconds,
         )
         return asyncio.run(work)
 
@@ -83,33 +92,51 @@ FAILURES: dict[str, Reply] = {
 }
 
 
-def test_the_first_poll_is_at_once(tmp_path: Path) -> None:
-    asked = Poll([])
+@pytest.mark.parametrize("age_seconds", [None, 2.0, 600.0])
+def test_what_is_not_fresh_is_asked_about_at_once(tmp_path: Path, age_seconds: float | None) -> None:
+    asked = Poll([], age_seconds=age_seconds)
     assert asked.run(tmp_path) == "https://cdn.example/v.mp4"
     assert asked.clock.pauses_seconds == []
 
 
-def test_the_interval_grows_to_its_maximum(tmp_path: Path) -> None:
-    asked = Poll([RUNNING] * 14)
+def test_a_fresh_job_is_first_asked_about_when_it_may_be_done(tmp_path: Path) -> None:
+    asked = Poll([RUNNING], age_seconds=0.5)
     asked.run(tmp_path)
-    assert asked.clock.pauses_seconds[:4] == pytest.approx([1, 1.3, 1.69, 2.197])
-    assert asked.clock.pauses_seconds[-1] == 15
+    assert asked.clock.pauses_seconds == pytest.approx([1.5, 0.25])
+
+
+@pytest.mark.parametrize(("age_seconds", "seconds"), [(2, 0.25), (10, 1.2), (60, 7.2), (125, 15), (3600, 15)])
+def test_the_interval_is_a_share_of_the_jobs_age(tmp_path: Path, age_seconds: float, seconds: float) -> None:
+    asked = Poll([RUNNING], age_seconds=age_seconds)
+    asked.run(tmp_path)
+    assert asked.clock.pauses_seconds == pytest.approx([seconds])
+
+
+def test_the_end_of_a_job_is_noticed_late_by_a_seventh_of_it_at_most(tmp_path: Path) -> None:
+    schedule = PollSchedule()
+    for ended_seconds in (3, 4, 10, 40, 100):
+        asked = Poll([RUNNING] * 1000, schedule=schedule, random=1.0, age_seconds=0)
+
+        def url(_found: dict[str, Any], asked: Poll = asked, ended_seconds: int = ended_seconds) -> str | None:
+            return "url" if asked.clock.now_seconds >= ended_seconds else None
+
+        asked.run(tmp_path, read=url)
+        assert asked.clock.now_seconds - ended_seconds <= max(ended_seconds / 7, 0.3)
+        assert asked.asked < 40
 
 
 @pytest.mark.parametrize(("random", "factor"), [(0.0, 0.8), (0.5, 1.0), (1.0, 1.2)])
 def test_each_interval_is_jittered(tmp_path: Path, random: float, factor: float) -> None:
-    asked = Poll([RUNNING], schedule=PollSchedule(), random=random)
+    asked = Poll([RUNNING], schedule=PollSchedule(), random=random, age_seconds=10)
     asked.run(tmp_path)
-    assert asked.clock.pauses_seconds == pytest.approx([factor])
+    assert asked.clock.pauses_seconds == pytest.approx([1.2 * factor])
 
 
-@settings(deadline=None)  # the machine may be busy
-@given(st.integers(0, 60), st.floats(0, 1))
-def test_no_interval_is_below_or_above_its_bounds(count: int, random: float) -> None:
-    schedule, seconds = PollSchedule(), PollSchedule().first_seconds
-    for number in range(count):
-        assert 0.8 <= schedule.jittered(seconds, random=lambda: random) <= 18
-        seconds = schedule.after(seconds, failed=number % 3 == 0)
+@given(st.integers(0, 10_000), st.floats(0, 1e9), st.floats(0, 1))
+def test_no_interval_is_below_or_above_its_bounds(failures: int, age_seconds: float, random: float) -> None:
+    schedule = PollSchedule()
+    seconds = schedule.jittered(schedule.after(age_seconds, failures=failures), random=lambda: random)
+    assert (0.8 if failures else 0.2) <= seconds <= 18
 
 
 @pytest.mark.parametrize("failure", FAILURES)
@@ -119,17 +146,17 @@ def test_a_failed_poll_does_not_abandon_the_job(tmp_path: Path, failure: str) ->
     assert asked.asked == 21
 
 
-def test_after_a_failed_poll_the_interval_grows_faster(tmp_path: Path) -> None:
-    asked = Poll([httpx2.Response(500), RUNNING])
+def test_each_failed_poll_in_a_row_doubles_the_wait_and_a_reply_ends_that(tmp_path: Path) -> None:
+    failed = httpx2.Response(500)
+    asked = Poll([failed, failed, failed, RUNNING, failed])
     asked.run(tmp_path)
-    assert asked.clock.pauses_seconds == pytest.approx([1, 1.3**3])
+    assert asked.clock.pauses_seconds == pytest.approx([1, 2, 4, 7 * 0.12, 1])
 
 
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
         ({"retry-after": "7"}, 7),
-        ({"retry-after": "0"}, 1),
         ({"retry-after": "600"}, 60),
         ({"ratelimit": "r=0;t=30"}, 30),
     ],
@@ -138,6 +165,13 @@ def test_the_host_says_when_to_come_back(tmp_path: Path, headers: dict[str, str]
     asked = Poll([httpx2.Response(429, headers=headers), httpx2.Response(200, json={}, headers=headers)])
     asked.run(tmp_path)
     assert asked.clock.pauses_seconds == [seconds, seconds]
+
+
+def test_a_host_that_says_at_once_is_not_asked_without_end(tmp_path: Path) -> None:
+    now = {"retry-after": "0"}
+    asked = Poll([httpx2.Response(429, headers=now), httpx2.Response(200, json={}, headers=now)])
+    asked.run(tmp_path)
+    assert asked.clock.pauses_seconds == [1, 0.25]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from cinelet.clock import watched
 from cinelet.domain.backend import Context, Handle
 from cinelet.domain.errors import (
     DeadlineExceededError,
@@ -17,7 +18,7 @@ from cinelet.domain.errors import (
     ProcessingError,
 )
 from cinelet.transport import stopping
-from cinelet.transport.stopping import cancelled_at_host, watched
+from cinelet.transport.stopping import cancelled_at_host
 
 
 class Work:

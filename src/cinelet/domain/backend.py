@@ -103,7 +103,8 @@ class _Shared:
 
     handle: Handle | None
     latest: Progress | None = None
-    cancelled: threading.Event = field(default_factory=threading.Event)
+    cancelled: bool = False
+    on_cancel: dict[object, Callable[[], None]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -164,12 +165,34 @@ class Context:
 
     def cancel(self) -> None:
         """Ask the generation to stop; it does so at its next `check`."""
-        self._shared.cancelled.set()
+        with self._shared.lock:
+            self._shared.cancelled = True
+            told, self._shared.on_cancel = self._shared.on_cancel, {}
+        for call in told.values():
+            call()
+
+    def on_cancel(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Have `call` called once when somebody asks to stop, from his thread, or now if that was before.
+
+        Returns what takes this back.
+        """
+        key = object()
+        with self._shared.lock:
+            late = self._shared.cancelled
+            if not late:
+                self._shared.on_cancel[key] = call
+        if late:
+            call()
+        return lambda: self._forget(key)
+
+    def _forget(self, key: object) -> None:
+        with self._shared.lock:
+            self._shared.on_cancel.pop(key, None)
 
     @property
     def cancelled(self) -> bool:
         """Whether somebody asked to stop."""
-        return self._shared.cancelled.is_set()
+        return self._shared.cancelled
 
     def remaining_seconds(self) -> float | None:
         """Return the seconds until the deadline (never below 0), or None without one."""
@@ -177,7 +200,7 @@ class Context:
 
     def check(self) -> None:
         """Raise `GenerationCancelledError` or `DeadlineExceededError` if it is time to stop."""
-        if self._shared.cancelled.is_set():
+        if self._shared.cancelled:
             raise GenerationCancelledError("The generation was cancelled")
         if self.remaining_seconds() == 0.0:
             raise DeadlineExceededError(f"The deadline of {self._deadline_seconds:g} s is over")

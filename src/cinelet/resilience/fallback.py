@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cinelet.clock import CANCEL_POLL_SECONDS, Clock
+from cinelet.clock import Clock, watched
 from cinelet.domain.backend import Backend, Capabilities, Context, GeneratedVideo
 from cinelet.domain.errors import (
     AllModelsFailedError,
@@ -102,7 +102,7 @@ class FallbackBackend:
             with collecting() as collected:
                 try:
                     if not candidate.is_expanded:
-                        ways = await _watched(self._expand(model, request.task), context)
+                        ways = await watched(self._expand(model, request.task), context=context)
                         if resumed in ways:
                             ways = ways[ways.index(resumed) + 1 :]
                         fresh = [way for way in ways if way not in dict(failures)]
@@ -193,20 +193,6 @@ def _summary(failures: Sequence[tuple[ModelReference, CineletError]]) -> Cinelet
 
 def _reason(error: CineletError) -> str:
     return textwrap.shorten(str(error), MAX_REASON_CHARACTERS, placeholder=" ...")
-
-
-async def _watched(work: Awaitable[Sequence[ModelReference]], context: Context) -> Sequence[ModelReference]:
-    """Return what `work` does, unless the context says stop before."""
-    task = asyncio.ensure_future(work)
-    try:
-        while not task.done():
-            context.check()
-            await asyncio.wait({task}, timeout=CANCEL_POLL_SECONDS)
-        return task.result()
-    finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
 
 async def _remove(paths: Iterable[Path]) -> None:

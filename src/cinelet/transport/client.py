@@ -11,7 +11,7 @@ import httpx2
 
 MAX_CONNECTIONS = 512
 """Each download and each held request has one of its own."""
-MAX_KEPT_CONNECTIONS = 32
+MAX_KEPT_CONNECTIONS = 16
 """The pool looks at every idle connection twice a request, so many of them cost more than they save."""
 KEEP_ALIVE_SECONDS = 3.0
 """Below the 5 s after which impatient servers hang up: a POST on a connection that is just being closed looks sent."""

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import httpx2
 
-from cinelet.clock import Clock
+from cinelet.clock import Clock, watched
 from cinelet.domain.backend import Context
 from cinelet.domain.errors import CineletError, HuggingFaceAPIError, ProcessingError
 from cinelet.transport.addresses import ForbiddenAddressError, Resolver, public_addresses, system_resolver
 from cinelet.transport.part_file import STAGE, PartFile, announced_bytes, removed_on_failure, require_plain_body
 from cinelet.transport.replies import read_whole, refusal, retry_after_seconds
-from cinelet.transport.stopping import watched
 
 MAX_TRIES = 3
 MAX_REDIRECTS = 5

@@ -9,11 +9,10 @@ from typing import Any, TypeVar
 
 import httpx2
 
-from cinelet.clock import Clock
+from cinelet.clock import Clock, watched
 from cinelet.domain.backend import Context
 from cinelet.observability.logs import get_logger
 from cinelet.transport.replies import json_object, refusal, retry_after_seconds
-from cinelet.transport.stopping import watched
 
 FETCH_TIMEOUT_SECONDS = 60.0
 """For one poll as a whole: a reply that drips is given up."""
@@ -28,16 +27,23 @@ _logger = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PollSchedule:
-    """How long to wait between polls: seconds that grow, each drawn from `1 - jitter` to `1 + jitter` of itself."""
+    """How long to wait between polls: a share of the job's age, so that its end is noticed late by about that share.
 
-    first_seconds: float = 1.0
-    growth: float = 1.3
+    first_seconds: a job younger than this is not asked about. jitter: each wait is drawn from `1 - jitter` to
+    `1 + jitter` of itself.
+    """
+
+    first_seconds: float = 2.0
+    share: float = 0.12
+    minimum_seconds: float = 0.25
     maximum_seconds: float = 15.0
+    minimum_after_failure_seconds: float = 1.0
     jitter: float = 0.2
 
-    def after(self, seconds: float, *, failed: bool = False) -> float:
-        """Return the interval that follows one of `seconds`; after a failed poll it grows as after three."""
-        return min(seconds * self.growth ** (3 if failed else 1), self.maximum_seconds)
+    def after(self, age_seconds: float, *, failures: int = 0) -> float:
+        """Return the interval that follows a poll at this age; it doubles with each poll in a row that failed."""
+        least = self.minimum_after_failure_seconds * 2 ** min(failures - 1, 10) if failures else self.minimum_seconds
+        return min(max(self.share * age_seconds, least), self.maximum_seconds)
 
     def jittered(self, seconds: float, *, random: Callable[[], float]) -> float:
         """Return the interval as it is waited. random: draws from 0 to 1."""
@@ -54,33 +60,38 @@ async def poll(
     provider: str,
     schedule: PollSchedule,
     random: Callable[[], float],
+    age_seconds: float | None = None,
     hint: Callable[[Mapping[str, str]], float | None] = retry_after_seconds,
     secrets: Sequence[str] = (),
 ) -> _Result:
-    """Ask with `fetch` until `read` makes something of the JSON object that comes; at once, then by the schedule.
+    """Ask with `fetch` until `read` makes something of the JSON object that comes, by the schedule.
 
     A reset, a timeout, a 5xx, a 429 or anything that is no JSON object is asked again. Only refusals end it: 3 in a row
     of the token (401, 403), 5 in a row of the job (any other 3xx or 4xx); they raise with `accepted=True`. `read` may
-    report progress, and what it raises goes through. hint: seconds that a reply asks to wait, obeyed up to 60. random:
-    draws from 0 to 1, as `random.random`. secrets: what the host's words are quoted without.
+    report progress, and what it raises goes through. age_seconds: since the job was accepted; without it the first poll
+    is at once. hint: seconds that a reply asks to wait, obeyed up to 60. random: draws from 0 to 1, as `random.random`.
+    secrets: what the host's words are quoted without.
     """
-    interval = schedule.first_seconds
-    refusals = token_refusals = 0
+    began = clock.monotonic() - (age_seconds or 0.0)
+    if age_seconds is not None and age_seconds < schedule.first_seconds:
+        await clock.pause_async(schedule.jittered(schedule.first_seconds - age_seconds, random=random), context=context)
+    failures = refusals = token_refusals = 0
     while True:
         reply = await watched(_asked(fetch, provider=provider), context=context)
         found = None if reply is None or not reply.is_success else json_object(reply)
         if found is not None and (result := read(found)) is not None:
             return result
+        failures = failures + 1 if found is None else 0
         status = 0 if reply is None else reply.status_code
         token_refusals = token_refusals + 1 if status in {401, 403} else 0
         refusals = refusals + 1 if 300 <= status < 500 and status not in {401, 403, 408, 425, 429} else 0
         if reply is not None and (token_refusals == MAX_TOKEN_REFUSALS or refusals == MAX_REFUSALS):
             raise refusal(reply, what=what, provider=provider, accepted=True, secrets=secrets)
-        wait = schedule.jittered(interval, random=random)
+        wait = schedule.jittered(schedule.after(clock.monotonic() - began, failures=failures), random=random)
         wanted = None if reply is None else hint(reply.headers)
         if wanted is not None:
-            wait = min(max(wanted, schedule.first_seconds), MAX_WAIT_SECONDS)
-        interval = schedule.after(interval, failed=found is None)
+            least = schedule.minimum_after_failure_seconds if failures else schedule.minimum_seconds
+            wait = min(max(wanted, least), MAX_WAIT_SECONDS)
         await clock.pause_async(wait, context=context)
 
 

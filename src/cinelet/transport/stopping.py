@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
 
 import httpx2
 
-from cinelet.clock import CANCEL_POLL_SECONDS
 from cinelet.domain.backend import Context
 from cinelet.domain.errors import CineletError, DeadlineExceededError, GenerationCancelledError
 from cinelet.observability.logs import get_logger
@@ -19,24 +17,7 @@ CANCEL_TIMEOUT_SECONDS = 5.0
 LATE_CANCEL_TIMEOUT_SECONDS = 0.5
 """The same after a deadline, beyond which nothing may last a second; the host has then been asked all the same."""
 
-_Result = TypeVar("_Result")
 _logger = get_logger(__name__)
-
-
-async def watched(work: Coroutine[Any, Any, _Result], *, context: Context) -> _Result:
-    """Return what `work` does; cancel it, and raise what `context.check()` raises, as soon as that does."""
-    task = asyncio.ensure_future(work)
-    try:
-        while not task.done():
-            context.check()
-            remaining = context.remaining_seconds()
-            slice_seconds = CANCEL_POLL_SECONDS if remaining is None else min(CANCEL_POLL_SECONDS, remaining)
-            await asyncio.wait({task}, timeout=slice_seconds)
-        return task.result()
-    finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
 
 @asynccontextmanager

@@ -21,11 +21,11 @@ from pathlib import Path
 
 import httpx2
 
+from cinelet.clock import watched
 from cinelet.domain.backend import Context
 from cinelet.domain.errors import CineletError, HuggingFaceAPIError, SubmissionUnknownError
 from cinelet.transport.part_file import PartFile, removed_on_failure, require_plain_body
 from cinelet.transport.replies import exchange, read_whole, refusal, request_id_of
-from cinelet.transport.stopping import watched
 
 _NOT_SENT = (
     httpx2.ConnectError,

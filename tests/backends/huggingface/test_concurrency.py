@@ -21,7 +21,11 @@ PATIENT = Timeouts(connect_seconds=60, read_seconds=60, write_seconds=60)
 
 
 def test_many_at_once_cost_one_mapping_and_no_threads(caller: Caller, internet: FakeInternet) -> None:
-    caller.settings = {"clock": SystemClock(), "schedule": PollSchedule(0.2, 1.3, 1.0), "timeouts": PATIENT}
+    caller.settings = {
+        "clock": SystemClock(),
+        "schedule": PollSchedule(first_seconds=0.2, minimum_seconds=0.1),
+        "timeouts": PATIENT,
+    }
     internet.jobs_take(queued_polls=0, running_polls=0, seconds=0.3)
 
     async def all_of_them() -> tuple[int, float]:

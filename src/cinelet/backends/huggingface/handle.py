@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cinelet.backends.huggingface.access import Access, ForeignAddressError, Keyring
@@ -21,6 +21,7 @@ class SavedJob:
     """A job that was accepted, and the way to ask about it.
 
     provider_model, seed: what it was sent with. request_id: the host's name for the request, if the job has none.
+    accepted_at: seconds since the epoch.
     """
 
     job: Job
@@ -28,6 +29,11 @@ class SavedJob:
     provider_model: str
     seed: int | None
     request_id: str | None = None
+    accepted_at: float = field(default_factory=time.time)
+
+    def age_seconds(self) -> float:
+        """Return how long ago the job was accepted."""
+        return max(0.0, time.time() - self.accepted_at)
 
 
 def submitting(reference: str, host: str) -> dict[str, Any]:
@@ -48,7 +54,7 @@ def accepted(reference: str, saved: SavedJob) -> dict[str, Any]:
         **{name: getattr(job, name) for name in (*_ADDRESSES, "video_url")},
         "seed": saved.seed,
         "request_id": saved.request_id,
-        "accepted_at": round(time.time(), 3),
+        "accepted_at": round(saved.accepted_at, 3),
     }
 
 
@@ -79,7 +85,8 @@ def restore(handle: Handle, keyring: Keyring) -> SavedJob:
     except ForeignAddressError as error:
         raise _lost(f"The saved handle of {reference} leads elsewhere than to {host} ({error})", host) from error
     job = Job(handle["id"], **{name: handle.get(name) for name in (*_ADDRESSES, "video_url")})
-    return SavedJob(job, access, handle["provider_model"], handle.get("seed"), handle.get("request_id"))
+    seed, request_id, accepted_at = handle.get("seed"), handle.get("request_id"), handle.get("accepted_at", 0.0)
+    return SavedJob(job, access, handle["provider_model"], seed, request_id, accepted_at)
 
 
 def _is_well_formed(handle: Mapping[str, Any]) -> bool:
@@ -88,6 +95,7 @@ def _is_well_formed(handle: Mapping[str, Any]) -> bool:
         isinstance(handle.get("id"), str)
         and isinstance(handle.get("provider_model"), str)
         and isinstance(handle.get("seed"), int | None)
+        and isinstance(handle.get("accepted_at", 0.0), int | float)
         and all(isinstance(text, str | None) for text in texts)
         and any((handle.get("status_url"), handle.get("video_url")))
     )

@@ -15,7 +15,7 @@ from cinelet.backends.huggingface.access import Access, ForeignAddressError
 from cinelet.backends.huggingface.handle import SavedJob
 from cinelet.backends.huggingface.providers import Job, Report, State
 from cinelet.backends.huggingface.video_file import name_by_content, require_video
-from cinelet.clock import Clock
+from cinelet.clock import Clock, watched
 from cinelet.domain.backend import Context
 from cinelet.domain.errors import (
     CineletError,
@@ -30,11 +30,13 @@ from cinelet.transport.addresses import Resolver
 from cinelet.transport.download import download
 from cinelet.transport.polling import PollSchedule, poll
 from cinelet.transport.replies import exchange, host_text, json_object, request_id_of
-from cinelet.transport.stopping import cancelled_at_host, watched
+from cinelet.transport.stopping import cancelled_at_host
 from cinelet.transport.submission import submission_unknown, submit
 
 MAX_REQUESTS_AT_ONCE = 16
-"""Of the short ones; what a host holds until the video is done, and downloads, have no such limit."""
+"""Of the short ones; what a host holds until the video is done has no such limit."""
+MAX_DOWNLOADS_AT_ONCE = 32
+"""More share the same wire, and each has a connection that the pool looks at with every request."""
 SUBMIT_SECONDS = 120.0
 """For the reply of a host that queues; one that holds the request has all the time that the context has."""
 TYPICAL_SECONDS = 60.0
@@ -53,7 +55,7 @@ class Line:
     """What the jobs of a backend share: the client, and how long and how much. random: draws from 0 to 1.
 
     gate: through which short requests go, so that the replies to hundreds do not all come in one turn of the loop, and
-    few connections are used again and again.
+    few connections are used again and again. downloads: the same for files.
     """
 
     client: httpx2.AsyncClient
@@ -63,6 +65,7 @@ class Line:
     resolve: Resolver
     max_video_bytes: int
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_REQUESTS_AT_ONCE))
+    downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_DOWNLOADS_AT_ONCE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,7 @@ class JobRun:
 
         async with cancelled_at_host(cancel, context=self.context):
             try:
-                report = await self._report(job.status_url)
+                report = await self._report(job.status_url, age_seconds=saved.age_seconds())
                 if report.state is State.FAILED:
                     raise self._failed(job, host_text(report.error, secrets=[self.access.secret]))
                 if job.result_url is None:
@@ -123,6 +126,9 @@ class JobRun:
 
     async def fetch(self, video_url: str) -> Path:
         """Download the video into the context's folder."""
+        return await watched(self._fetched_in_turn(video_url), context=self.context)
+
+    async def _fetched_in_turn(self, video_url: str) -> Path:
         path = self.context.folder / "video.mp4"
 
         def report(done: int, total: int | None) -> None:
@@ -136,18 +142,19 @@ class JobRun:
             )
 
         self.context.report(Stage.DOWNLOADING, DENOISED, measured=False)
-        await download(
-            video_url,
-            path,
-            client=self.line.client,
-            context=self.context,
-            clock=self.line.clock,
-            max_bytes=self.line.max_video_bytes,
-            resolve=self.line.resolve,
-            report=report,
-            check_head=require_video,
-            what=f"the video of {self.reference}",
-        )
+        async with self.line.downloads:
+            await download(
+                video_url,
+                path,
+                client=self.line.client,
+                context=self.context,
+                clock=self.line.clock,
+                max_bytes=self.line.max_video_bytes,
+                resolve=self.line.resolve,
+                report=report,
+                check_head=require_video,
+                what=f"the video of {self.reference}",
+            )
         return name_by_content(path)
 
     async def _sent_in_turn(self, request: httpx2.Request, provider_model: str, seed: int | None) -> SavedJob:
@@ -202,11 +209,12 @@ class JobRun:
         raise submission_unknown(what=self.reference, provider=self.host, why=why, response=response)
 
     def _fetcher(self, address: str) -> Callable[[], Awaitable[httpx2.Response]]:
-        url, headers = self.access.url(address), self.access.headers()
+        # Built once: what is asked a hundred times is the same.
+        request = self.line.client.build_request("GET", self.access.url(address), headers=self.access.headers())
 
         async def fetch() -> httpx2.Response:
             async with self.line.gate:
-                return await exchange(self.line.client, self.line.client.build_request("GET", url, headers=headers))
+                return await exchange(self.line.client, request)
 
         return fetch
 
@@ -225,10 +233,10 @@ class JobRun:
 
         return checked
 
-    async def _report(self, address: str) -> Report:
+    async def _report(self, address: str, *, age_seconds: float) -> Report:
         """Ask until a job is over."""
         try:
-            return await self._poll(self._fetcher(address), self._progress())
+            return await self._poll(self._fetcher(address), self._progress(), age_seconds=age_seconds)
         except HuggingFaceAPIError as error:
             if not self.access.routed or error.status not in {404, 405, 501}:
                 raise
@@ -242,7 +250,11 @@ class JobRun:
             ) from error
 
     async def _poll(
-        self, fetch: Callable[[], Awaitable[httpx2.Response]], read: Callable[[dict[str, Any]], _Found | None]
+        self,
+        fetch: Callable[[], Awaitable[httpx2.Response]],
+        read: Callable[[dict[str, Any]], _Found | None],
+        *,
+        age_seconds: float | None = None,
     ) -> _Found:
         return await poll(
             fetch,
@@ -253,6 +265,7 @@ class JobRun:
             provider=self.host,
             schedule=self.line.schedule,
             random=self.line.random,
+            age_seconds=age_seconds,
         )
 
     def _progress(self) -> Callable[[Mapping[str, Any]], Report | None]:

@@ -10,12 +10,11 @@ from typing import Any
 
 import httpx2
 
-from cinelet.clock import Clock
+from cinelet.clock import Clock, watched
 from cinelet.domain.backend import Context
 from cinelet.domain.errors import AuthenticationError, CineletError, HuggingFaceAPIError, ModelNotFoundError
 from cinelet.domain.request import Task
 from cinelet.transport.replies import exchange, json_object, refusal, request_id_of, retry_after_seconds
-from cinelet.transport.stopping import watched
 
 HUB_URL = "https://huggingface.co"
 FRESH_SECONDS = 600.0

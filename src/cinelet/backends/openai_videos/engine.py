@@ -15,7 +15,7 @@ from cinelet.backends.openai_videos import handle
 from cinelet.backends.openai_videos.fields import FormField
 from cinelet.backends.openai_videos.handle import Job
 from cinelet.backends.openai_videos.video_file import name_by_content, require_video
-from cinelet.clock import Clock
+from cinelet.clock import Clock, watched
 from cinelet.domain.backend import Context
 from cinelet.domain.errors import (
     CineletError,
@@ -28,7 +28,7 @@ from cinelet.domain.progress import Stage
 from cinelet.transport.download import download
 from cinelet.transport.polling import PollSchedule, poll
 from cinelet.transport.replies import exchange, host_text, json_object, retry_after_seconds
-from cinelet.transport.stopping import cancelled_at_host, watched
+from cinelet.transport.stopping import cancelled_at_host
 from cinelet.transport.submission import submission_unknown, submit
 
 SUBMIT_SECONDS = 120.0
@@ -103,6 +103,7 @@ class Engine:
                     provider=self.host,
                     schedule=self.schedule,
                     random=self.random,
+                    age_seconds=job.age_seconds(),
                     hint=poll_after_seconds,
                     secrets=[self.token or ""],
                 )

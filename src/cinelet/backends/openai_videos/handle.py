@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -17,10 +17,18 @@ MAX_ID_CHARACTERS = 500
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job that an engine accepted. Where the engine is, the model's reference says, and nothing that was saved."""
+    """A job that an engine accepted. Where the engine is, the model's reference says, and nothing that was saved.
+
+    accepted_at: seconds since the epoch.
+    """
 
     id: str
     seed: int | None
+    accepted_at: float = field(default_factory=time.time, compare=False)
+
+    def age_seconds(self) -> float:
+        """Return how long ago the job was accepted."""
+        return max(0.0, time.time() - self.accepted_at)
 
     @property
     def path(self) -> str:
@@ -41,7 +49,7 @@ def accepted(reference: str, host: str, job: Job) -> dict[str, Any]:
         "provider": host,
         "id": job.id,
         "seed": job.seed,
-        "accepted_at": round(time.time(), 3),
+        "accepted_at": round(job.accepted_at, 3),
     }
 
 
@@ -66,4 +74,5 @@ def restored(handle: Handle | None, *, reference: str, host: str) -> Job | None:
     job = job_in(handle, seed=seed if isinstance(seed, int) else None)
     if job is None:
         raise submission_unknown(what=reference, provider=host, why="what was saved about it is damaged")
-    return job
+    known_at = handle.get("accepted_at")
+    return replace(job, accepted_at=known_at if isinstance(known_at, (int, float)) else 0.0)
