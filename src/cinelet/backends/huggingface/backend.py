@@ -22,7 +22,7 @@ from cinelet.backends.huggingface.mapping import Catalog, Listing
 from cinelet.backends.huggingface.parameters import Plan, honoured, make_plan
 from cinelet.backends.huggingface.picture import Picture, picture_of
 from cinelet.backends.huggingface.providers import PROVIDERS, Provider
-from cinelet.clock import Clock, SystemClock
+from cinelet.clock import Clock, SystemClock, watched
 from cinelet.domain.backend import Capabilities, Context, GeneratedVideo
 from cinelet.domain.errors import ModelUnsupportedError
 from cinelet.domain.model import ModelReference
@@ -201,13 +201,9 @@ class HuggingFaceBackend:
             provider = saved.access.provider
             prepared = await self._in_thread(_prepared, request, provider, saved.provider_model, reference, seed)
         else:
-            listings = await self._listings(reference, context=context)
-            listing = choice.chosen(listings, reference, request.task, self._keyring)
-            access = self._keyring.access(PROVIDERS[listing.provider])
+            started = self._started(request, reference, seed, line=line, context=context)
+            listing, access, prepared, post = await watched(started, context=context)
             work = JobRun(line, known, access, context)
-            prepared, built, body = await self._in_thread(_built, request, listing, reference, access, seed)
-            access.require_own(built.url)
-            post = body.request(line.client, built.url, headers=built.headers)
             saved = await work.submit(post, provider_model=listing.provider_model, seed=prepared.plan.seed)
         submitted = line.clock.monotonic()
         video_url = await work.follow(saved)
@@ -227,6 +223,18 @@ class HuggingFaceBackend:
             provider=work.host,
             request_id=saved.job.id or saved.request_id,
         )
+
+    async def _started(
+        self, request: VideoRequest, reference: ModelReference, seed: int, *, line: Line, context: Context
+    ) -> tuple[Listing, Access, _Prepared, httpx2.Request]:
+        """Find the provider, and build what is sent to it."""
+        async with line.starting:
+            listings = await self._listings(reference, context=context)
+            listing = choice.chosen(listings, reference, request.task, self._keyring)
+            access = self._keyring.access(PROVIDERS[listing.provider])
+            prepared, built, body = await self._in_thread(_built, request, listing, reference, access, seed)
+            access.require_own(built.url)
+            return listing, access, prepared, body.request(line.client, built.url, headers=built.headers)
 
     async def _at_endpoint(self, request: VideoRequest, reference: ModelReference, context: Context) -> GeneratedVideo:
         context.check()

@@ -33,10 +33,10 @@ from cinelet.transport.replies import exchange, host_text, json_object, request_
 from cinelet.transport.stopping import cancelled_at_host
 from cinelet.transport.submission import submission_unknown, submit
 
-MAX_REQUESTS_AT_ONCE = 16
-"""Of the short ones; what a host holds until the video is done has no such limit."""
-MAX_DOWNLOADS_AT_ONCE = 32
-"""More share the same wire, and each has a connection that the pool looks at with every request."""
+MAX_AT_ONCE = 8
+"""Of each kind of short request; what a host holds until the video is done has no such limit."""
+MAX_DOWNLOADS_AT_ONCE = 16
+"""More would share the same wire, and each has a connection that the pool looks at with every request."""
 SUBMIT_SECONDS = 120.0
 """For the reply of a host that queues; one that holds the request has all the time that the context has."""
 TYPICAL_SECONDS = 60.0
@@ -54,8 +54,8 @@ _logger = get_logger(__name__)
 class Line:
     """What the jobs of a backend share: the client, and how long and how much. random: draws from 0 to 1.
 
-    gate: through which short requests go, so that the replies to hundreds do not all come in one turn of the loop, and
-    few connections are used again and again. downloads: the same for files.
+    starting, submitting, asking, downloading: through which each step of a job goes, so that hundreds neither fill one
+    turn of the event loop nor keep a connection each.
     """
 
     client: httpx2.AsyncClient
@@ -64,8 +64,10 @@ class Line:
     schedule: PollSchedule
     resolve: Resolver
     max_video_bytes: int
-    gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_REQUESTS_AT_ONCE))
-    downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_DOWNLOADS_AT_ONCE))
+    starting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_AT_ONCE))
+    submitting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_AT_ONCE))
+    asking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_AT_ONCE))
+    downloading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_DOWNLOADS_AT_ONCE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ class JobRun:
             )
 
         self.context.report(Stage.DOWNLOADING, DENOISED, measured=False)
-        async with self.line.downloads:
+        async with self.line.downloading:
             await download(
                 video_url,
                 path,
@@ -158,7 +160,7 @@ class JobRun:
         return name_by_content(path)
 
     async def _sent_in_turn(self, request: httpx2.Request, provider_model: str, seed: int | None) -> SavedJob:
-        async with self.line.gate:
+        async with self.line.submitting:
             return await self._sent(request, provider_model, seed, timeout_seconds=SUBMIT_SECONDS)
 
     async def _sent(
@@ -213,7 +215,7 @@ class JobRun:
         request = self.line.client.build_request("GET", self.access.url(address), headers=self.access.headers())
 
         async def fetch() -> httpx2.Response:
-            async with self.line.gate:
+            async with self.line.asking:
                 return await exchange(self.line.client, request)
 
         return fetch
