@@ -123,7 +123,7 @@ async def _generate(service: VideoService, case: Case, reference: str, folder: P
 
     work = Path(tempfile.mkdtemp(dir=folder))
     request = VideoRequest(
-        task=Task.TEXT_TO_VIDEO, prompt="a red circle moving left", model=reference, seed=7, **case.fields
+        task=Task.TEXT_TO_VIDEO, prompt="a red circle moving left", model=reference, seed=7, cache="off", **case.fields
     )
     return await service.generate(request, Context(work))
 

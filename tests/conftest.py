@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,15 @@ import pytest
 pytest.register_assert_rewrite("cinelet.testing.contract")
 
 TinyPipeline = Callable[[str], Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep nothing in the user's data folder, and let no cached video stand for one that a test wants made."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CINELET_DATA_DIR", str(tmp_path_factory.mktemp("data")))
+        patch.setenv("CINELET_CACHE_SIZE", "0")
+        yield
 
 
 @pytest.fixture(scope="session")

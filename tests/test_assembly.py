@@ -172,12 +172,14 @@ def test_a_service_needs_no_arguments_and_takes_its_settings_from_the_environmen
 
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """A machine without any credential, and with an empty Hub cache that may not be filled."""
+    """A machine without any credential, with an empty Hub cache that may not be filled, and without a cache."""
     for name in [*Config.model_fields, "hugging_face_hub_token", "hf_token_path"]:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("CINELET_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("CINELET_CACHE_SIZE", "0")
     return monkeypatch
 
 

@@ -21,21 +21,34 @@ from cinelet.backends.hub import HubBackend
 from cinelet.backends.registry import BackendRegistry
 from cinelet.clock import SystemClock
 from cinelet.config import EMBEDDED_MODEL, Config
-from cinelet.domain.backend import Backend, Context
-from cinelet.domain.errors import ModelUnsupportedError, ValidationError
+from cinelet.domain.backend import Backend, Context, Revises
+from cinelet.domain.errors import CineletError, ModelUnsupportedError, ValidationError
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Progress
-from cinelet.domain.request import Codec, ImageFit, QualityPreset, Task
+from cinelet.domain.request import CacheMode, Codec, ImageFit, QualityPreset, Task
 from cinelet.domain.video import VideoResult
-from cinelet.resilience import BreakerBackend, FallbackBackend, RetryBackend, RetryBudgets, circuit_of, host_of
+from cinelet.resilience import (
+    BreakerBackend,
+    FallbackBackend,
+    LimitBackend,
+    RetryBackend,
+    RetryBudgets,
+    circuit_of,
+    host_of,
+)
 from cinelet.service import FOLDER_PREFIX, make_request
 from cinelet.service import VideoService as _VideoService
 
 if TYPE_CHECKING:
     from cinelet.backends.huggingface.hf_client import HuggingFaceClient
+    from cinelet.jobs.database import Database
+    from cinelet.jobs.durable import DurableJobs
+    from cinelet.storage.blobs import BlobStore
+    from cinelet.storage.cache import VideoCache
     from cinelet.transport.client import Timeouts
 
 _LOCAL_PACKAGES = ("torch", "diffusers", "transformers")
+_REMOTE_SCHEMES = frozenset({"hf", "endpoint", "openai"})
 _Result = TypeVar("_Result")
 
 
@@ -43,18 +56,44 @@ class VideoService(_VideoService):
     """The service as the environment configures it; every part can be given instead.
 
     config: the settings; read now if None. backend: what makes videos; by default every scheme that is installed, with
-    retry, circuit breakers and fallback models.
+    retry, circuit breakers and fallback models. The cache is opened when it is first asked.
     """
 
     def __init__(self, *, config: Config | None = None, backend: Backend | None = None) -> None:
         self.config = Config() if config is None else config
+        source: object = backend
+        if backend is None:
+            source = registry = make_registry(self.config)
+            backend = make_backend(self.config, registry)
+        self._opening = threading.Lock()
         super().__init__(
-            make_backend(self.config) if backend is None else backend,
+            backend,
             default_models=self.config.default_models,
             limits=self.config.limits,
             preset=self.config.video_quality_preset,
             deadline_seconds=self.config.cinelet_deadline,
+            revision=source.revision if isinstance(source, Revises) else None,
         )
+
+    async def _opened_cache(self) -> VideoCache | None:
+        if self.cache is None and self.config.cinelet_cache_size:
+            try:
+                return await asyncio.to_thread(self._open_cache)
+            except CineletError as error:
+                self.logger.warning("The cache cannot be opened", extra={"reason": str(error), "code": error.code})
+        return self.cache
+
+    def _open_cache(self) -> VideoCache:
+        from cinelet.storage.cache import VideoCache
+
+        with self._opening:  # Two caches would not see what the other is making.
+            if self.cache is None:
+                self.cache = VideoCache(
+                    open_blob_store(self.config),
+                    max_bytes=self.config.cinelet_cache_size,
+                    ttl_seconds=self.config.cinelet_cache_ttl,
+                )
+            return self.cache
 
     @cached_property
     def hf_client(self) -> HuggingFaceClient:
@@ -79,13 +118,60 @@ def _client(config: Config, backend: Backend) -> HuggingFaceClient:
     )
 
 
-def make_backend(config: Config) -> Backend:
-    """Return what makes all videos: every scheme, and around them retry, circuit breakers and the fallback chain."""
+def open_blob_store(config: Config) -> BlobStore:
+    """Return the store of finished videos. Blocks. Raises `StorageError` and `ValidationError`."""
+    from cinelet.storage.blobs import open_store
+
+    return open_store(config.storage_url)
+
+
+async def open_database(config: Config | None = None) -> Database:
+    """Return the database of jobs, open; an async context manager that closes it. Raises `DatabaseError`."""
+    from cinelet.jobs.database import Database
+
+    config = Config() if config is None else config
+    return await Database.open(_database_url(config), data_directory=config.cinelet_data_dir)
+
+
+def durable_jobs(config: Config | None = None, *, max_connections: int = 10) -> DurableJobs:
+    """Return what durable work needs, as an async context manager that opens it."""
+    from cinelet.jobs.durable import DurableJobs, Settings
+
+    config = Config() if config is None else config
+    settings = Settings(
+        database_url=_database_url(config),
+        data_directory=config.cinelet_data_dir,
+        make_service=lambda: VideoService(config=config),
+        open_store=lambda: open_blob_store(config),
+        queue_of=lambda model: queue_of(ModelReference.parse(model), config),
+        max_waiting=config.cinelet_queue_length,
+        deadline_seconds=config.cinelet_deadline,
+    )
+    return DurableJobs(settings, max_connections=max_connections)
+
+
+def queue_of(model: ModelReference, config: Config) -> str:
+    """Return the queue of a model: "remote" where others run it, "local" where it needs this machine's device."""
+    remote = model.scheme in _REMOTE_SCHEMES or (model.scheme == "hub" and config.has_credentials)
+    return "remote" if remote else "local"
+
+
+def _database_url(config: Config) -> str | None:
+    return config.database_url.get_secret_value() if config.database_url else None
+
+
+def make_backend(config: Config, registry: BackendRegistry | None = None) -> Backend:
+    """Return what makes all videos: every scheme, and around them retry, circuit breakers and the fallback chain.
+
+    registry: of the schemes; made by `make_registry` if None.
+    """
     clock = SystemClock()
-    registry = make_registry(config)
+    registry = make_registry(config) if registry is None else registry
     retrying = RetryBackend(registry, key=host_of, budgets=RetryBudgets(), clock=clock, random=random.SystemRandom())
     attempt_seconds = config.cinelet_attempt_timeout
-    guarded = BreakerBackend(retrying, key=circuit_of, clock=clock, attempt_seconds=attempt_seconds)
+    guarded: Backend = BreakerBackend(retrying, key=circuit_of, clock=clock, attempt_seconds=attempt_seconds)
+    if config.cinelet_provider_limits:
+        guarded = LimitBackend(guarded, key=host_of, limits=config.cinelet_provider_limits)
     fallbacks = config.fallback_models
     return FallbackBackend(
         guarded,
@@ -199,6 +285,7 @@ def generate(
     preset: QualityPreset | None = None,
     codec: Codec = "h264",
     fallback: bool = True,
+    cache: CacheMode = "use",
     deadline_seconds: float | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> VideoResult:
@@ -206,8 +293,9 @@ def generate(
 
     prompt: what the video shows; optional with an image. image: a PNG, JPEG or WebP file, as bytes or by its path.
     `None` leaves a choice to the model. duration: seconds; width, height: pixels. fallback: whether another may do
-    it where a remote one fails. The model stays loaded for the next call, and the environment is read at the first.
-    Ctrl-C stops the work within one step. Raises `CineletError`s.
+    it where a remote one fails. cache: `use` answers with a video that was made before from the same seed, `refresh`
+    makes it anew, `off` does not keep it. The model stays loaded for the next call, and the environment is read at the
+    first. Ctrl-C stops the work within one step. Raises `CineletError`s.
     """
     request = make_request(
         task=Task.TEXT_TO_VIDEO if image is None else Task.IMAGE_TO_VIDEO,
@@ -226,6 +314,7 @@ def generate(
         preset=preset,
         codec=codec,
         fallback=fallback,
+        cache=cache,
     )
     folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
     service = _DOOR.service()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pydantic
 
@@ -24,17 +25,21 @@ from cinelet.domain.errors import (
 )
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Stage
-from cinelet.domain.request import Limits, QualityPreset, Task, VideoRequest
+from cinelet.domain.request import CacheMode, Limits, QualityPreset, Task, VideoRequest
 from cinelet.domain.result import Adjustment, VideoFacts
 from cinelet.domain.video import VideoResult
 from cinelet.media.probe import Prober
 from cinelet.observability.logs import get_logger
 from cinelet.observability.redaction import private, redact
 
+if TYPE_CHECKING:
+    from cinelet.storage.cache import VideoCache
+
 PROBE_TIMEOUT_SECONDS = 120.0
 FOLDER_PREFIX = "cinelet-"
 
 Probe = Callable[..., VideoFacts]
+Revision = Callable[[ModelReference], Awaitable[str | None]]
 
 
 def make_request(**values: Any) -> VideoRequest:
@@ -52,7 +57,8 @@ class VideoService:
 
     default_models: the model of a task where a request names none. preset: the encoding where it names none.
     probe: measures a file (path, timeout_seconds); by default in a child process, which is kept.
-    deadline_seconds: for a generation whose caller gives no context; None for no limit.
+    deadline_seconds: for a generation whose caller gives no context; None for no limit. cache: of finished videos.
+    revision: names the state of a model, as `Revises` does, so that a changed model is another one to the cache.
     """
 
     def __init__(
@@ -64,12 +70,16 @@ class VideoService:
         preset: QualityPreset = "medium",
         probe: Probe | None = None,
         deadline_seconds: float | None = None,
+        cache: VideoCache | None = None,
+        revision: Revision | None = None,
     ) -> None:
         self.backend = backend
         self.default_models = dict(default_models)
         self.limits = Limits() if limits is None else limits
         self.preset = preset
         self.deadline_seconds = deadline_seconds
+        self.cache = cache
+        self._revision = revision or _no_revision
         self.logger = get_logger(__name__)
         self._prober = Prober()
         self._probe = probe or self._prober.probe
@@ -84,6 +94,7 @@ class VideoService:
         num_inference_steps: int = 50,
         *,
         fallback: bool = True,
+        cache: CacheMode = "use",
     ) -> dict[str, Any]:
         """Make a video from a text.
 
@@ -95,6 +106,7 @@ class VideoService:
             fps: Frames a second, 1-60.
             num_inference_steps: Quality against time, 1-100.
             fallback: Whether another model may do it where this one fails; the result says which one did.
+            cache: Whether a video that was made before may be the answer; `refresh` makes it anew, `off` keeps none.
 
         Returns:
             `video_bytes` and what was measured (`video_size`, `duration`, `fps`, `resolution`, ...).
@@ -113,6 +125,7 @@ class VideoService:
             fps=fps,
             num_inference_steps=num_inference_steps,
             fallback=fallback,
+            cache=cache,
         )
         return await self._generate_dict(request)
 
@@ -126,6 +139,7 @@ class VideoService:
         num_inference_steps: int = 50,
         *,
         fallback: bool = True,
+        cache: CacheMode = "use",
     ) -> dict[str, Any]:
         """Make a video that begins with an image.
 
@@ -137,6 +151,7 @@ class VideoService:
             fps: Frames a second, 1-60.
             num_inference_steps: Quality against time, 1-100.
             fallback: Whether another model may do it where this one fails; the result says which one did.
+            cache: Whether a video that was made before may be the answer; `refresh` makes it anew, `off` keeps none.
 
         Returns:
             `video_bytes` and what was measured (`video_size`, `duration`, `fps`, `resolution`, ...).
@@ -156,6 +171,7 @@ class VideoService:
             fps=fps,
             num_inference_steps=num_inference_steps,
             fallback=fallback,
+            cache=cache,
         )
         return await self._generate_dict(request)
 
@@ -166,9 +182,7 @@ class VideoService:
         the result owns a temporary folder. Cancelling the awaiting task cancels the context. Raises `CineletError`s
         only: what a backend raises beside them becomes a `ProcessingError` with the task as its stage.
         """
-        request.check(self.limits)
-        model = ModelReference.parse(request.model or self.default_models[request.task])
-        asked = request.model_copy(update={"model": str(model)})
+        asked = request.model_copy(update={"model": self.resolved(request).model})
         if context is not None:
             return await self._guarded(asked, context)
         folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
@@ -179,6 +193,24 @@ class VideoService:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+
+    def resolved(self, request: VideoRequest) -> VideoRequest:
+        """Return the request with the model and preset that it will have here, if it can be made at all.
+
+        Raises `ValidationError` and `FileSizeError` as `generate` does.
+        """
+        request.check(self.limits)
+        model = ModelReference.parse(request.model or self.default_models[request.task])
+        return request.model_copy(update={"model": str(model), "preset": request.preset or self.preset})
+
+    async def cache_key(self, request: VideoRequest) -> str | None:
+        """Return what a `resolved` request shares with those that make the same video; None where none is kept."""
+        if request.cache == "off" or await self._opened_cache() is None:
+            return None
+        from cinelet.storage.video_key import video_key
+
+        revision = await self._revision(ModelReference.parse(str(request.model)))
+        return await asyncio.to_thread(video_key, request, revision=revision)
 
     async def capabilities(self, model: str) -> Capabilities:
         """Say what a model can do here, without loading its weights."""
@@ -220,16 +252,39 @@ class VideoService:
                 raise ProcessingError(f"Failed to generate video: {why}", stage) from error
             self.logger.info(
                 "Generated a video",
-                extra={**facts, "video_size": result.facts.size, "seconds": round(result.generation_time, 3)},
+                extra={
+                    **facts,
+                    "video_size": result.facts.size,
+                    "seconds": round(result.generation_time, 3),
+                    "cache": result.cache,
+                },
             )
             return result
 
     async def _run(self, request: VideoRequest, context: Context) -> VideoResult:
+        """Answer from the cache, or make the video."""
         context.check()
+        work = self.resolved(request)
+        cache = None if request.cache == "off" else await self._opened_cache()
+        if cache is None:
+            return replace(await self._made(work, context), request=request)
+        answer = await cache.answer(
+            work,
+            context,
+            lambda inner: self._made(work, inner),
+            mode=request.cache,
+            revision=functools.partial(self._revision, ModelReference.parse(str(request.model))),
+        )
+        return replace(answer.result, request=request, cache=answer.how)
+
+    async def _opened_cache(self) -> VideoCache | None:
+        """Return the cache; a service that opens one when it is first asked does so here."""
+        return self.cache
+
+    async def _made(self, request: VideoRequest, context: Context) -> VideoResult:
         began = time.monotonic()
-        work = request if request.preset else request.model_copy(update={"preset": self.preset})
         self._prepare_probe()
-        video = await self.backend.generate(work, context)
+        video = await self.backend.generate(request, context)
         try:
             facts, probe_seconds = await self._measured(video, context)
         except BaseException:
@@ -271,9 +326,13 @@ class VideoService:
         with await self.generate(request) as result:
             video_bytes = await asyncio.to_thread(result.read_bytes)
         known = result.to_dict()
-        # The file is gone when the caller reads this, so its path is no fact worth telling. Nothing is cached here.
+        # The file is gone when the caller reads this, so its path is no fact worth telling.
         known.pop("path")
-        return {"video_bytes": video_bytes, **known, "cache": "off"}
+        return {"video_bytes": video_bytes, **known}
+
+
+async def _no_revision(_: ModelReference) -> None:
+    return None
 
 
 def _unreported(request: VideoRequest, video: GeneratedVideo, facts: VideoFacts) -> list[Adjustment]:

@@ -36,7 +36,7 @@ Command = Callable[..., Done]
 
 @pytest.fixture(autouse=True)
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in an empty folder, with no token, no settings and a temporary folder of one's own."""
+    """Work in an empty folder, with no token, no settings, no cache, and data and temporary folders of one's own."""
     for name in [
         name for name in os.environ if name.startswith(("CINELET_", "DEFAULT_", "FALLBACK_", "MAX_", "HF_TOKEN"))
     ]:
@@ -45,6 +45,8 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for folder in (work, tmp_path / "temporary", tmp_path / "home"):
         folder.mkdir()
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("CINELET_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("CINELET_CACHE_SIZE", "0")
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     monkeypatch.chdir(work)

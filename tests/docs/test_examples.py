@@ -19,12 +19,15 @@ WITH_EXAMPLES = [path for path in DOCUMENTS if any(block.language in RUN for blo
 
 @pytest.fixture
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
-    """A machine without a token and without a network, this interpreter's commands, an empty working directory."""
-    monkeypatch.chdir(tmp_path)
+    """A machine without a token and without a network, this interpreter's commands, empty folders for work and data."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("CINELET_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.delenv("CINELET_CACHE_SIZE")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")

@@ -167,7 +167,7 @@ def test_a_worker_that_lost_its_claim_writes_nothing(with_ledger):
     async def work(ledger, _):
         first = await claimed(ledger)
         assert await ledger.claim(first.id, worker="second") is None
-        second = await ledger.claim(first.id, worker="second", takeover=True)
+        second = await ledger.claim(first.id, worker="second", lost_attempt=first.attempt)
         assert (second.attempt, second.crashes, second.worker) == (2, 1, "second")
         claim = (first.id, first.attempt)
         for write in (

@@ -10,7 +10,7 @@ import pytest
 
 from cinelet.domain.errors import ValidationError
 from cinelet.jobs.generation import Position
-from cinelet.jobs.ledger import listing
+from cinelet.jobs.listing import listing
 from cinelet.jobs.states import State
 
 

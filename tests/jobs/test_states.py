@@ -143,11 +143,12 @@ class LedgerMachine(RuleBasedStateMachine):
         self.known[generation.id] = generation
         return generation.id
 
-    @rule(target=claims, generation_id=generations, takeover=st.booleans())
-    def claim(self, generation_id, takeover):
+    @rule(target=claims, generation_id=generations, lost_attempt=st.none() | st.integers(0, 3))
+    def claim(self, generation_id, lost_attempt):
         before = self.known[generation_id]
-        claimed = self.run(self.ledger.claim(generation_id, worker="w", takeover=takeover))
-        possible = before.state is State.QUEUED or (takeover and before.state is State.IN_PROGRESS)
+        claimed = self.run(self.ledger.claim(generation_id, worker="w", lost_attempt=lost_attempt))
+        lost = before.state is State.IN_PROGRESS and before.attempt == lost_attempt
+        possible = before.state is State.QUEUED or lost
         assert (claimed is not None) == possible
         if claimed is not None:
             assert claimed.attempt == before.attempt + 1

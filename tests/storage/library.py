@@ -36,7 +36,11 @@ class Library:
         folder.mkdir()
         return folder
 
-    async def ask(self, request: VideoRequest, **options: Any) -> Answer:
+    async def ask(self, request: VideoRequest, *, revision: str | None = None, **options: Any) -> Answer:
+        async def now() -> str | None:
+            return revision
+
+        options["revision"] = now
         return await self.cache.answer(request, Context(self.folder()), self.maker.of(request), **options)
 
     def answer(self, request: VideoRequest | None = None, **options: Any) -> Answer:

@@ -102,10 +102,10 @@ def test_refresh_makes_it_anew_and_keeps_that_alone(library: Library) -> None:
 
 
 def test_off_neither_looks_nor_keeps(library: Library) -> None:
-    assert [library.answer(mode="off").how for _ in range(2)] == ["made", "made"]
+    assert [library.answer(mode="off").how for _ in range(2)] == ["off", "off"]
     assert library.stored() == []
     library.answer()
-    assert library.answer(mode="off").how == "made"
+    assert library.answer(mode="off").how == "off"
 
 
 def test_identical_requests_are_joined_and_others_are_not(library: Library) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from cinelet.domain.backend import Backend, Capabilities, Context, Expands, GeneratedVideo
+from cinelet.domain.backend import Backend, Capabilities, Context, Expands, GeneratedVideo, Revises
 from cinelet.domain.errors import ModelUnsupportedError
 from cinelet.domain.model import ModelReference
 from cinelet.domain.request import Task, VideoRequest
@@ -50,6 +50,16 @@ class HubBackend:
         (first, *_) = await self.expand(ModelReference.parse(request.model or ""), request.task)
         backend = self._here() if self._remote is None or first.scheme == "local" else self._remote()
         return await backend.generate(request.model_copy(update={"model": str(first)}), context)
+
+    async def revision(self, model: ModelReference) -> str | None:
+        """Name the revision that is on this machine. Who will run the model is not known without the network.
+
+        A provider's video of a model that comes to this machine later is made once more; a stale one is never used.
+        """
+        if self._local is None:
+            return None
+        local = self._local()
+        return await local.revision(ModelReference("local", model.name)) if isinstance(local, Revises) else None
 
     async def aclose(self) -> None:
         """Do nothing: the backends belong to whoever gave them."""

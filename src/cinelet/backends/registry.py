@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 
-from cinelet.domain.backend import Backend, Capabilities, Context, Expands, GeneratedVideo
+from cinelet.domain.backend import Backend, Capabilities, Context, Expands, GeneratedVideo, Revises
 from cinelet.domain.errors import CineletError, ModelUnsupportedError
 from cinelet.domain.model import BUILT_IN_SCHEMES, ModelReference
 from cinelet.domain.request import Task, VideoRequest
@@ -51,6 +51,14 @@ class BackendRegistry:
         """Ask the model's backend for the ways to run it; most know one."""
         backend = self.backend_of(model)
         return await backend.expand(model, task) if isinstance(backend, Expands) else (model,)
+
+    async def revision(self, model: ModelReference) -> str | None:
+        """Ask the model's backend which state it is in; None where nobody serves the model, or can tell."""
+        try:
+            backend = self.backend_of(model)
+        except CineletError:
+            return None  # To make the video says why.
+        return await backend.revision(model) if isinstance(backend, Revises) else None
 
     async def aclose(self) -> None:
         """Close every backend that was made; if some fail to, the others are closed all the same."""

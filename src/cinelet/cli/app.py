@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from cinelet.cli import INTERRUPTED, generate, models, probe, settings
+from cinelet.cli import INTERRUPTED, batch, database, generate, jobs, models, probe, settings, worker
 from cinelet.domain.errors import CineletError, ValidationError
 
 FAILED = 1
@@ -20,9 +20,13 @@ TERMINATED = 143
 # Rich would take most of the time that `cinelet --help` has.
 app = typer.Typer(name="cinelet", rich_markup_mode=None, pretty_exceptions_enable=False)
 app.command("generate")(generate.generate)
+app.command("batch")(batch.batch)
+app.add_typer(jobs.app, name="jobs")
+app.command("worker")(worker.worker)
 app.command("probe")(probe.probe)
 app.add_typer(models.app, name="models")
 app.command("config")(settings.config)
+app.add_typer(database.app, name="db")
 
 
 @app.callback()

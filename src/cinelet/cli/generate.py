@@ -45,6 +45,10 @@ def generate(
     fallback: Annotated[
         bool, typer.Option("--fallback/--no-fallback", help="Let another model do it where a remote one fails.")
     ] = True,
+    cache: Annotated[
+        Literal["use", "refresh", "off"],
+        typer.Option(help="A --seed that was made before: use that video, make it anew, or keep none."),
+    ] = "use",
     deadline: Annotated[float | None, typer.Option(help="Give up after this many seconds.")] = None,
     prompts: Annotated[
         Path | None, typer.Option(help="Make one video a line of this file (- for stdin, # for comments).")
@@ -91,6 +95,7 @@ def generate(
             "preset": preset,
             "codec": codec,
             "fallback": fallback,
+            "cache": cache,
             "deadline_seconds": deadline,
         }
         names = [text or (image.stem if image else "") for text in texts]

@@ -63,7 +63,8 @@ class Report:
 
 def _lines(result: VideoResult, saved: Path, command: str) -> list[str]:
     """Return the summary: the file, its facts, what was changed, how to repeat it."""
-    lines = [str(saved), f"  {result.summary()}, made in {result.generation_time:.1f} s by {result.model}"]
+    source = "from the cache, made before" if result.cache == "hit" else "made"
+    lines = [str(saved), f"  {result.summary()}, {source} in {result.generation_time:.1f} s by {result.model}"]
     lines += [f"  {_change(adjustment)}" for adjustment in result.adjustments]
     if result.seed is not None:
         lines.append(f"  seed {result.seed}")

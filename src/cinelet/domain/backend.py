@@ -104,6 +104,7 @@ class _Shared:
     handle: Handle | None
     latest: Progress | None = None
     cancelled: bool = False
+    handed_over: bool = False
     on_cancel: dict[object, Callable[[], None]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -171,6 +172,16 @@ class Context:
         for call in told.values():
             call()
 
+    def hand_over(self) -> None:
+        """Ask the generation to stop here, and leave what runs at a provider to whoever goes on with its handle."""
+        self._shared.handed_over = True
+        self.cancel()
+
+    @property
+    def handed_over(self) -> bool:
+        """Whether another process goes on with it."""
+        return self._shared.handed_over
+
     def on_cancel(self, call: Callable[[], None]) -> Callable[[], None]:
         """Have `call` called once when somebody asks to stop, from his thread, or now if that was before.
 
@@ -235,4 +246,16 @@ class Expands(Protocol):
 
     async def expand(self, model: ModelReference, task: Task) -> Sequence[ModelReference]:
         """Return the references that do what `model` names, the best first; never none. Raises as `generate` does."""
+        ...
+
+
+@runtime_checkable
+class Revises(Protocol):
+    """A backend whose models may change under their names, and that can tell."""
+
+    async def revision(self, model: ModelReference) -> str | None:
+        """Name the state that the model is in here: another one makes other videos.
+
+        None where nobody knows. Asks no network, loads nothing, and raises nothing.
+        """
         ...

@@ -14,14 +14,16 @@ from cinelet.domain.errors import FileSizeError, ValidationError
 QualityPreset = Literal["low", "medium", "high"]
 Codec = Literal["h264", "av1", "vp9"]
 ImageFit = Literal["crop", "pad"]
+CacheMode = Literal["use", "refresh", "off"]
+"""use: look, make what is missing, keep it. refresh: make it anew and keep that. off: neither look nor keep."""
 
 MAX_PROMPT_CHARACTERS = 1000
 MAX_FPS = 60
 MAX_STEPS = 100
 MAX_SIDE_PIXELS = 4096
 MAX_SEED = 2**63 - 1
-POLICY_FIELDS = frozenset({"task", "model", "fallback"})
-"""The fields of a request that choose who makes the video; the others say what it is like."""
+POLICY_FIELDS = frozenset({"task", "model", "fallback", "cache"})
+"""The fields of a request that choose who makes the video, and whether; the others say what it is like."""
 
 
 class Task(StrEnum):
@@ -45,7 +47,7 @@ class VideoRequest(BaseModel):
 
     duration: seconds, 1 to the configured maximum. fps: frames a second, 1-60. width, height: pixels.
     image: the bytes of a PNG, JPEG or WebP file. seed: 0 to 2**63 - 1; chosen and reported if None. fallback: whether
-    another model may do it where this one fails.
+    another model may do it where this one fails. cache: whether a video that was made before may be the answer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
@@ -66,6 +68,7 @@ class VideoRequest(BaseModel):
     preset: QualityPreset | None = None
     codec: Codec = "h264"
     fallback: bool = True
+    cache: CacheMode = "use"
 
     def check(self, limits: Limits) -> None:
         """Raise `ValidationError` (its `details` name each wrong field) or `FileSizeError`."""

@@ -12,11 +12,14 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from cinelet.domain.errors import ValidationError
 from cinelet.domain.request import Task, VideoRequest
 from cinelet.domain.result import Adjustment, Attempt, VideoFacts
+
+CacheUse = Literal["hit", "joined", "made", "off"]
+"""hit: it came from the cache. joined: somebody else's equal request made it. made: a model made it. off: not asked."""
 
 MAX_EMBEDDED_BYTES = 32 * 1024 * 1024
 """A notebook holds the video inside itself, once as text; beyond this it would stop to open."""
@@ -28,7 +31,8 @@ class VideoResult:
 
     path: the file; it lives until `close`, or until nobody holds the result, so `save` what is to stay.
     model: what made it; requested_model: what was asked for. asked: the request (its image as a size), applied: what
-    the model was given, adjustments: the differences. timings: seconds by stage; generation_time: seconds in all.
+    the model was given, adjustments: the differences. timings: seconds by stage; generation_time: seconds in all, both
+    of its making, also where it comes from the cache.
     """
 
     path: Path
@@ -42,6 +46,7 @@ class VideoResult:
     attempts: tuple[Attempt, ...]
     timings: Mapping[str, float]
     generation_time: float
+    cache: CacheUse = "off"
     owned_folder: Path | None = field(default=None, repr=False)
     """Removed together with the result."""
     _remove_folder: weakref.finalize[..., Any] | None = field(init=False, repr=False, default=None)
@@ -114,6 +119,7 @@ class VideoResult:
             "--codec": request.codec if request.codec != "h264" else None,
             "--image-fit": request.image_fit if request.task is Task.IMAGE_TO_VIDEO else None,
             "--seed": self.seed,
+            "--cache": request.cache if request.cache != "use" else None,
             "--output": output,
         }
         given = [word for name, value in options.items() if value is not None for word in (name, str(value))]
@@ -143,6 +149,7 @@ class VideoResult:
             "attempts": [attempt.to_dict() for attempt in self.attempts],
             "timings": {stage: round(seconds, 3) for stage, seconds in self.timings.items()},
             "generation_time": round(self.generation_time, 3),
+            "cache": self.cache,
         }
 
     def summary(self) -> str:

@@ -12,17 +12,24 @@ from typing import Any, Self
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.sql import SQL, Identifier
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from cinelet.clock import Clock
 from cinelet.jobs import archive
 from cinelet.jobs.errors import DatabaseError, DatabaseUnavailableError
 from cinelet.jobs.migrations import Migration, known_migrations, migrate, schema_version
 from cinelet.jobs.private_server import PrivateServer
+from cinelet.observability.logs import get_logger
 
 SCHEMA = "cinelet"
 """Everything of ours lies in this schema, so that a database may be shared with other programs."""
 CONNECT_SECONDS = 10
+LISTEN_SECONDS = 30.0
+"""How long silence is believed."""
+RECONNECT_SECONDS = 0.5
 OLDEST_SERVER = 14
+_logger = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +138,41 @@ class Database:
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise DatabaseUnavailableError(f"The database at {self.where} failed: {_reason(error)}") from error
 
+    @property
+    def pool(self) -> AsyncConnectionPool[AsyncConnection[Any]]:
+        """The connections, for another library that shares them."""
+        return self._pool
+
+    async def listen(self, channels: Sequence[str], *, clock: Clock) -> AsyncIterator[tuple[str, str] | None]:
+        """Give what is announced on the channels, (channel, payload), for ever, over a connection of its own.
+
+        None whenever it begins to listen: something may have been missed before. Raises `DatabaseUnavailableError` only
+        where it never could listen.
+        """
+        heard_before = False
+        while True:
+            try:
+                async with await self._beside_the_pool() as connection:
+                    for channel in channels:
+                        await connection.execute(SQL("LISTEN {}").format(Identifier(channel)))
+                    heard_before = True
+                    yield None
+                    while True:
+                        async for told in connection.notifies(timeout=LISTEN_SECONDS):
+                            yield told.channel, told.payload
+                        await connection.execute("SELECT 1")  # A peer that is gone in silence shows itself here.
+            except (psycopg.OperationalError, psycopg.InterfaceError, DatabaseError) as error:
+                if not heard_before:
+                    message = f"The database at {self.where} cannot be listened to: {type(error).__name__}"
+                    raise DatabaseUnavailableError(f"{message}; try again later") from error
+                _logger.info("The database is not heard now", extra={"reason": type(error).__name__})
+            await clock.pause_async(RECONNECT_SECONDS)
+
+    async def _beside_the_pool(self) -> AsyncConnection[Any]:
+        if self._server is not None:
+            await asyncio.to_thread(self._server.ensure_running)
+        return await AsyncConnection.connect(self.conninfo, autocommit=True)
+
     async def status(self) -> DatabaseStatus:
         """Return what the database is like now."""
         async with self.connection() as connection:
@@ -140,7 +182,7 @@ class Database:
                     " (SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class"
                     "  WHERE relnamespace = %s::regnamespace AND relkind = 'r'),"
                     " (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database())",
-                    [psycopg.sql.Identifier(self.schema).as_string()],
+                    [Identifier(self.schema).as_string()],
                 )
             ).fetchone()
             assert row is not None  # noqa: S101  (a SELECT without FROM)

@@ -31,7 +31,8 @@ class Generation:
     attempt: how often a worker has claimed it; the number of the claim that may write now. crashes: how often a worker
     was lost while it had the claim. worker: who has it now. handle: what a provider gave us to ask again by.
     attempts: the tries of models, result: the facts of the video, error: why it failed; JSON values. progress: 0 to 1,
-    and 1 means stored. model: what made it, None until that is known.
+    and 1 means stored. model: what made it, None until that is known. queue: whose workers may take it. follows: the
+    identical generation that it waits for.
     """
 
     id: str
@@ -41,10 +42,14 @@ class Generation:
     request: dict[str, Any] = field(repr=False)
     requested_model: str
     model: str | None
+    queue: str
+    follows: str | None
     progress: float
     stage: str | None
     step: int
     steps: int
+    note: str
+    eta_seconds: float | None
     handle: dict[str, Any] | None = field(repr=False)
     worker: str | None
     attempt: int

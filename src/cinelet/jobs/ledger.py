@@ -10,13 +10,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from psycopg import AsyncConnection
 from psycopg.rows import kwargs_row
-from psycopg.sql import SQL, Composable, Composed, Identifier, Placeholder
+from psycopg.sql import SQL, Composed, Identifier, Placeholder
 from psycopg.types.json import Json
 
 from cinelet.domain.errors import ValidationError
@@ -24,14 +24,13 @@ from cinelet.domain.progress import Progress
 from cinelet.jobs.database import Database
 from cinelet.jobs.errors import ClaimLostError, IdempotencyConflictError
 from cinelet.jobs.generation import Generation, Page, Position, is_id, new_id
+from cinelet.jobs.listing import COLUMNS, listing
 from cinelet.jobs.states import State
 
-MAX_PAGE = 1000
 MAX_IDEMPOTENCY_KEY_CHARACTERS = 255
 UNFINISHED_PROGRESS = 0.99
 """The most that a running generation can show: 1 means stored."""
 
-_COLUMNS = SQL(", ").join(Identifier(column.name) for column in fields(Generation))
 _FINAL = [state.value for state in State if state.final]
 
 
@@ -56,15 +55,19 @@ class JobLedger:
         owner: str,
         requested_model: str,
         idempotency_key: str | None = None,
+        queue: str = "remote",
         priority: int = 0,
         not_before: datetime | None = None,
         cache_key: str | None = None,
+        handle: Mapping[str, Any] | None = None,
         connection: AsyncConnection[Any] | None = None,
     ) -> Inserted:
-        """Add a generation; it is durable when this returns, or when the transaction of `connection` commits.
+        """Add a generation, and enqueue it: it is durable when this returns, or when `connection` commits.
 
-        request: JSON values. The same idempotency key of the same owner gives the generation that it made first, and
-        raises `IdempotencyConflictError` where the request is another.
+        request: JSON values. cache_key: what identical requests share; one that comes while another is in flight
+        follows that one, and is enqueued when that has ended. handle: of a job that goes on. The same idempotency key
+        of the same owner gives the generation that it made first, and raises `IdempotencyConflictError` where the
+        request is another.
         """
         if not _is_storable(requested_model):
             raise ValidationError("A model's name has printable characters only", {"model": "Not printable"})
@@ -75,9 +78,11 @@ class JobLedger:
             "owner": owner,
             "request": _json(request),
             "requested_model": requested_model,
+            "queue": queue,
             "priority": priority,
             "not_before": not_before,
             "cache_key": cache_key,
+            "handle": _json(handle),
             "idempotency_key": idempotency_key,
             "request_hash": _hash(request, requested_model),
         }
@@ -87,7 +92,7 @@ class JobLedger:
         ).format(
             columns=SQL(", ").join(map(Identifier, values)),
             values=SQL(", ").join(map(Placeholder, values)),
-            all=_COLUMNS,
+            all=COLUMNS,
         )
         async with self._connection(connection) as opened:
             while True:
@@ -100,7 +105,7 @@ class JobLedger:
                     SQL(
                         "SELECT {} FROM generations WHERE owner = %(owner)s AND idempotency_key = %(idempotency_key)s"
                         " AND request_hash = %(request_hash)s"
-                    ).format(_COLUMNS),
+                    ).format(COLUMNS),
                     values,
                 )
                 if found is not None:
@@ -111,39 +116,43 @@ class JobLedger:
                 if await taken.fetchone() is not None:
                     raise IdempotencyConflictError
 
-    async def claim(self, generation_id: str, *, worker: str, takeover: bool = False) -> Generation | None:
+    async def claim(self, generation_id: str, *, worker: str, lost_attempt: int | None = None) -> Generation | None:
         """Take a generation to work on; `attempt` of what is returned is the number to write with.
 
-        None where it is not waiting, or not yet due. takeover: also where a worker has it that is known to be lost;
-        this counts as a crash. Look at `cancel_requested` before working, and at `handle` to resume.
+        None where it is not waiting, or not yet due. lost_attempt: of a worker that is known to be gone, whose claim
+        may be taken; this counts as a crash. Look at `cancel_requested` before working, and at `handle` to resume.
         """
         return await self._one(
             "UPDATE generations SET state = 'in_progress', worker = %(worker)s, attempt = attempt + 1,"
             " crashes = crashes + (state = 'in_progress')::int, started_at = coalesce(started_at, clock_timestamp())"
-            " WHERE id = %(id)s AND (state = 'queued' OR (%(takeover)s AND state = 'in_progress'))"
+            " WHERE id = %(id)s AND (state = 'queued' OR (state = 'in_progress' AND attempt = %(lost_attempt)s))"
             " AND (not_before IS NULL OR not_before <= clock_timestamp())",
-            {"id": generation_id, "worker": worker, "takeover": takeover},
+            {"id": generation_id, "worker": worker, "lost_attempt": lost_attempt},
         )
 
     async def save_handle(self, generation_id: str, attempt: int, handle: Mapping[str, Any] | None) -> None:
         """Keep what a provider gave us, or None to forget it; durable when this returns. Raises `ClaimLostError`."""
         await self._write(generation_id, attempt, "handle = %(handle)s", handle=_json(handle))
 
-    async def progress(self, generation_id: str, attempt: int, progress: Progress) -> bool:
+    async def progress(
+        self, generation_id: str, attempt: int, progress: Progress, *, eta_seconds: float | None = None
+    ) -> bool:
         """Note how far the work is, and return whether somebody asked to stop it. Raises `ClaimLostError`.
 
-        The number only grows, also over attempts.
+        The number only grows, also over attempts. eta_seconds: until the end of the stage, where that is known.
         """
         written = await self._write(
             generation_id,
             attempt,
             "progress = greatest(progress, least(%(progress)s, %(most)s)), stage = %(stage)s, step = %(step)s,"
-            " steps = %(steps)s",
+            " steps = %(steps)s, note = %(note)s, eta_seconds = %(eta_seconds)s",
             progress=progress.fraction,
             most=UNFINISHED_PROGRESS,
             stage=progress.stage.value,
             step=progress.step,
             steps=progress.steps,
+            note=progress.note,
+            eta_seconds=eta_seconds,
         )
         return written.cancel_requested
 
@@ -161,7 +170,7 @@ class JobLedger:
             generation_id,
             attempt,
             "state = 'completed', progress = 1, model = %(model)s, result = %(result)s, attempts = %(attempts)s,"
-            " handle = NULL, worker = NULL, finished_at = clock_timestamp()",
+            " handle = NULL, worker = NULL, eta_seconds = NULL, finished_at = clock_timestamp()",
             model=model,
             result=_json(result),
             attempts=_json(list(attempts)),
@@ -223,13 +232,43 @@ class JobLedger:
         )
         return cancelled or await self.get(generation_id, owner=owner)
 
+    async def position(self, generation: Generation) -> int | None:
+        """Return how many generations wait before this one in its queue; None where it does not wait."""
+        async with self._database.connection() as connection:
+            row = await connection.execute(
+                "SELECT (SELECT count(*) FROM generations other WHERE other.queue = own.queue"
+                " AND other.state = 'queued' AND (other.priority > own.priority"
+                " OR (other.priority = own.priority AND other.created_at < own.created_at)))"
+                " FROM generations own WHERE own.id = %s AND own.state = 'queued'",
+                [generation.id],
+            )
+            found = await row.fetchone()
+        return None if found is None else int(found[0])
+
+    async def waiting(self, *, at_most: int) -> int:
+        """Return how many generations wait, counted up to `at_most`."""
+        async with self._database.connection() as connection:
+            row = await connection.execute(
+                "SELECT count(*) FROM (SELECT FROM generations WHERE state = 'queued' LIMIT %s) counted", [at_most]
+            )
+            found = await row.fetchone()
+        return int(found[0]) if found else 0
+
     async def get(self, generation_id: str, *, owner: str | None = None) -> Generation | None:
         """Return a generation; None where there is no such one of this owner (None: of any)."""
         if not is_id(generation_id):
             return None
         statement = SQL("SELECT {} FROM generations WHERE id = %(id)s AND owner = coalesce(%(owner)s, owner)")
         async with self._database.connection() as connection:
-            return await _one(connection, statement.format(_COLUMNS), {"id": generation_id, "owner": owner})
+            return await _one(connection, statement.format(COLUMNS), {"id": generation_id, "owner": owner})
+
+    async def get_all(self, generation_ids: Sequence[str]) -> dict[str, Generation]:
+        """Return those of the generations that there are, by id."""
+        statement = SQL("SELECT {} FROM generations WHERE id = ANY(%s)").format(COLUMNS)
+        async with self._database.connection() as connection:
+            rows = connection.cursor(row_factory=kwargs_row(_generation))
+            found = await (await rows.execute(statement, [[name for name in generation_ids if is_id(name)]])).fetchall()
+        return {generation.id: generation for generation in found}
 
     async def list(
         self,
@@ -291,54 +330,10 @@ class JobLedger:
         if not is_id(values["id"]):
             return None
         async with self._database.connection() as connection:
-            return await _one(connection, SQL(statement) + SQL(" RETURNING ") + _COLUMNS, values)
+            return await _one(connection, SQL(statement) + SQL(" RETURNING ") + COLUMNS, values)
 
     def _connection(self, given: AsyncConnection[Any] | None) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
         return self._database.connection() if given is None else nullcontext(given)
-
-
-def listing(
-    *,
-    state: State | None = None,
-    model: str | None = None,
-    owner: str | None = None,
-    created_from: datetime | None = None,
-    created_before: datetime | None = None,
-    after: Position | None = None,
-    limit: int = 50,
-) -> tuple[Composed, dict[str, Any]]:
-    """Return the statement of a page and its values. It asks for one row more than `limit`: whether there is a next."""
-    if not 1 <= limit <= MAX_PAGE:
-        raise ValidationError(f"A page has 1-{MAX_PAGE} generations", {"limit": f"Must be between 1 and {MAX_PAGE}"})
-    # Only the filters that are given: each set of them has an index of its own, and a plan of its own.
-    conditions: dict[str, Any] = {
-        "state = %(state)s": state and state.value,
-        "coalesce(model, requested_model) = %(model)s": model,
-        "owner = %(owner)s": owner,
-        "created_at >= %(created_from)s": created_from,
-        "created_at < %(created_before)s": created_before,
-        "(created_at, id) < (%(after_time)s, %(after_id)s)": after,
-    }
-    given: list[Composable] = [SQL(condition) for condition, value in conditions.items() if value is not None]
-    where = SQL(" WHERE ") + SQL(" AND ").join(given) if given else SQL("")
-    statement = (
-        SQL("SELECT ")
-        + _COLUMNS
-        + SQL(" FROM generations")
-        + where
-        + SQL(" ORDER BY created_at DESC, id DESC LIMIT %(rows)s")
-    )
-    values = {
-        "state": state and state.value,
-        "model": model,
-        "owner": owner,
-        "created_from": created_from,
-        "created_before": created_before,
-        "after_time": after and after.created_at,
-        "after_id": after and after.id,
-        "rows": limit + 1,
-    }
-    return statement, values
 
 
 async def _one(connection: AsyncConnection[Any], statement: Composed, values: Mapping[str, Any]) -> Generation | None:

@@ -13,6 +13,7 @@ from cinelet.jobs.errors import SchemaVersionError
 
 _LOCK = 0x63696E656C6574
 """Advisory lock of all processes that migrate: "cinelet" in ASCII."""
+ENGINE_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +26,20 @@ class Migration:
 
 
 def known_migrations() -> tuple[Migration, ...]:
-    """Return the steps of this version, in order: `sql/0001_name.sql`, and so on."""
-    files = sorted((f for f in resources.files("cinelet.jobs").joinpath("sql").iterdir()), key=lambda file: file.name)
-    return tuple(
+    """Return the steps of this version, in order: `sql/0001_name.sql`, and so on, and the job engine's own schema."""
+    files = [file for file in resources.files("cinelet.jobs").joinpath("sql").iterdir() if file.name.endswith(".sql")]
+    ours = [
         Migration(int(file.name[:4]), file.name[5:].removesuffix(".sql"), file.read_text(encoding="utf-8"))
         for file in files
-        if file.name.endswith(".sql")
-    )
+    ]
+    return tuple(sorted([*ours, _engine()], key=lambda step: step.version))
+
+
+def _engine() -> Migration:
+    """Return the step that makes Procrastinate's tables. Its later versions come with steps of their own."""
+    from procrastinate.schema import SchemaManager
+
+    return Migration(ENGINE_VERSION, "procrastinate", SchemaManager.get_schema())
 
 
 async def migrate(

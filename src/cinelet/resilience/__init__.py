@@ -1,14 +1,17 @@
 """Policies: each is a Backend around a Backend, so that callers cannot tell.
 
 ```
-FallbackBackend    which models, in which order     one model after another; the result says which ran
-  BreakerBackend   whether a model is asked at all  a host that keeps failing is left alone for a while
-    RetryBackend   how often it is asked            only what was surely not accepted, within a budget
-      the backend
+FallbackBackend      which models, in which order     one model after another; the result says which ran
+  LimitBackend       how many at once                 at most so many at each host; the others wait in line
+    BreakerBackend   whether a model is asked at all  a host that keeps failing is left alone for a while
+      RetryBackend   how often it is asked            only what was surely not accepted, within a budget
+        the backend
 ```
 
 The breaker is outside of the retry: a model that fails three times in one request has failed once, and while its
-circuit is open nothing is waited for. The fallback chain is outside of both: an open circuit is a reason to go on.
+circuit is open nothing is waited for. The limit is outside of both: to wait in our own line is no failure of the host,
+and while a refused request pauses before its retry, none of ours is sent in its place. The fallback chain is outside of
+all: an open circuit is a reason to go on.
 """
 
 from cinelet.resilience.breaker import BreakerBackend, CircuitState
@@ -16,6 +19,7 @@ from cinelet.resilience.budget import RetryBudgets
 from cinelet.resilience.circuit import CircuitRules
 from cinelet.resilience.fallback import FallbackBackend
 from cinelet.resilience.hosts import circuit_of, host_of
+from cinelet.resilience.limit import LimitBackend
 from cinelet.resilience.retry import RetryBackend
 
 __all__ = [
@@ -23,6 +27,7 @@ __all__ = [
     "CircuitRules",
     "CircuitState",
     "FallbackBackend",
+    "LimitBackend",
     "RetryBackend",
     "RetryBudgets",
     "circuit_of",

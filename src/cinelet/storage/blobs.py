@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from cinelet.domain.errors import ValidationError
 from cinelet.storage.errors import BlobCorruptError
@@ -109,6 +108,20 @@ def open_store(url: str, *, options: Mapping[str, Any] | None = None) -> BlobSto
     a bucket, as obstore names them (`endpoint`, `region`, `access_key_id`, ...). Abandoned temporary files in a folder
     are removed. Raises `ValidationError`.
     """
+    folder = check_store_url(url)
+    if folder is None:
+        from cinelet.storage.bucket import BucketStore
+
+        return BucketStore(url, options=options)
+    from cinelet.storage.folder import FolderStore
+
+    store = FolderStore(folder)
+    store.sweep()
+    return store
+
+
+def check_store_url(url: str) -> Path | None:
+    """Return the folder that a store's URL names, None for a bucket, or raise `ValidationError`. Opens nothing."""
     scheme, colon, rest = url.partition(":")
     if colon and scheme in BUCKET_SCHEMES:
         parts = urlsplit(url)
@@ -117,19 +130,22 @@ def open_store(url: str, *, options: Mapping[str, Any] | None = None) -> BlobSto
         prefix = parts.path.strip("/")
         if not parts.hostname or (prefix and not _KEY.fullmatch(prefix)) or ".." in prefix:
             raise _refused(url, f"write {scheme}://bucket or {scheme}://bucket/prefix")
-        from cinelet.storage.bucket import BucketStore
-
-        return BucketStore(url, options=options)
+        return None
     if colon and "://" in url and scheme != "file":
         raise _refused(f"{scheme}://...", "use a folder, s3://, gs:// or az://")
-    path = url2pathname(rest.removeprefix("//")) if scheme == "file" else url
+    path = _path_of(rest.removeprefix("//")) if scheme == "file" else url
     if not path:
         raise _refused(url, "it is empty")
-    from cinelet.storage.folder import FolderStore
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise _refused(url, "there is no such user; write the whole path") from error
 
-    store = FolderStore(Path(path).expanduser())
-    store.sweep()
-    return store
+
+def _path_of(url_path: str) -> str:
+    from urllib.request import url2pathname  # Loads an HTTP client.
+
+    return url2pathname(url_path)
 
 
 def _refused(url: str, why: str) -> ValidationError:

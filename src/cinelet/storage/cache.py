@@ -14,14 +14,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from cinelet.clock import Clock
 from cinelet.domain.backend import Context
 from cinelet.domain.errors import CapacityError, CineletError, ValidationError
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Stage
-from cinelet.domain.request import VideoRequest
+from cinelet.domain.request import CacheMode, VideoRequest
 from cinelet.domain.video import VideoResult
 from cinelet.observability.logs import get_logger
 from cinelet.storage.blobs import BlobStore, Stored
@@ -30,15 +29,17 @@ from cinelet.storage.errors import BlobCorruptError, BlobNotFoundError, StorageE
 from cinelet.storage.flights import Answer, Flights
 from cinelet.storage.video_key import video_key
 
-CacheMode = Literal["use", "refresh", "off"]
-"""use: look, make what is missing, keep it. refresh: make it anew and keep that. off: neither look nor keep."""
-
 ORPHANED_AFTER_SECONDS = 24 * 3600
 """A video without an entry may belong to one that is being stored now; after so long it does not."""
 SWEEP_SHARE = 0.05
 """The part of the budget that this process writes before it looks at what others wrote."""
 
 Make = Callable[[Context], Awaitable[VideoResult]]
+Revision = Callable[[], Awaitable[str | None]]
+
+
+async def _unknown() -> None:
+    return None
 
 
 class VideoCache:
@@ -76,24 +77,29 @@ class VideoCache:
         make: Make,
         *,
         mode: CacheMode = "use",
-        revision: str | None = None,
+        revision: Revision = _unknown,
     ) -> Answer:
         """Return the video of a request whose `model` and `preset` are resolved; `make` makes it where it is not there.
+
+        revision: names the state of the model; asked before the store, and again before a video is kept, because to
+        make one may bring a newer model to this machine.
 
         A request without a seed asks for another video each time: it is made, and kept under the seed that was chosen.
         Identical requests in flight are made once. One that goes on from a provider's handle is never joined to
         another, because its job is paid for already.
         """
         if mode == "off":
-            return Answer(await make(context), "made")
+            return Answer(await make(context), "off")
 
         async def made(inner: Context) -> Answer:
             result = await make(inner)
-            await self.keep(result, request=request, revision=revision)
+            await self.keep(result, request=request, revision=await revision())
             return Answer(result, "made")
 
-        key = await asyncio.to_thread(video_key, request, revision=revision)
-        if key is None or context.handle is not None:
+        key = None
+        if request.seed is not None and context.handle is None:
+            key = await asyncio.to_thread(video_key, request, revision=await revision())
+        if key is None:
             return await made(context)
 
         async def found_or_made(inner: Context) -> Answer:

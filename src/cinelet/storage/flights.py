@@ -8,16 +8,14 @@ import tempfile
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 from cinelet.clock import Clock, SystemClock
 from cinelet.domain.backend import Context, Handle
 from cinelet.domain.progress import Progress
-from cinelet.domain.video import VideoResult
+from cinelet.domain.video import CacheUse, VideoResult
 
 FOLDER_PREFIX = "cinelet-"
 _LAST_SECONDS = 0.001
-CacheUse = Literal["hit", "joined", "made"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +51,8 @@ class _Flight:
 
     folder: Path
     waiting: list[Context] = field(default_factory=list)
+    handed_over: bool = False
+    """Whether somebody who waited goes on in another process, with the same handle."""
     context: _FlightContext = field(init=False)
     task: asyncio.Task[Answer] = field(init=False)
 
@@ -142,6 +142,7 @@ class Flights:
 
     async def _leave(self, key: Hashable, flight: _Flight, context: Context) -> None:
         flight.waiting.remove(context)
+        flight.handed_over |= context.handed_over
         if flight.waiting:
             return
         if flight.task.done():
@@ -149,7 +150,10 @@ class Flights:
             return
         self._forget(key, flight)
         flight.task.add_done_callback(lambda task: _clean_up(task, flight.folder))
-        flight.context.cancel()
+        if flight.handed_over:
+            flight.context.hand_over()
+        else:
+            flight.context.cancel()
         flight.task.cancel()
         # The work may tell its provider to stop; a second cancel of ours lets it do so alone.
         await asyncio.wait({flight.task})

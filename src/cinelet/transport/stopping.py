@@ -24,6 +24,8 @@ _logger = get_logger(__name__)
 async def cancelled_at_host(cancel: Callable[[], Awaitable[bool]], *, context: Context) -> AsyncIterator[None]:
     """Cancel an accepted job at its host where this block is stopped by a cancel or a deadline, then let that go on.
 
+    A job that is handed over goes on there.
+
     cancel: asks the host once, and says whether the job is surely over; the saved handle is then forgotten. It may
     raise `httpx2.RequestError` and `CineletError`: a host that cannot cancel is no news to somebody who has left.
     """
@@ -32,6 +34,8 @@ async def cancelled_at_host(cancel: Callable[[], Awaitable[bool]], *, context: C
     except (GenerationCancelledError, DeadlineExceededError, asyncio.CancelledError) as stop:
         if isinstance(stop, asyncio.CancelledError):
             context.cancel()
+        if context.handed_over:
+            raise
         late = isinstance(stop, DeadlineExceededError)
         timeout_seconds = LATE_CANCEL_TIMEOUT_SECONDS if late else CANCEL_TIMEOUT_SECONDS
         # A second cancel of the waiting task must not leave the job behind.

@@ -68,6 +68,19 @@ class DiffusersBackend:
         work = self._start(self._generate, request, context)
         return await until_ended(work, context)
 
+    async def revision(self, model: ModelReference) -> str | None:
+        """Name the state of the model's files: the commit of a Hub model, else a hash; None where there are none."""
+        from cinelet.backends.diffusers import revision
+
+        # Not in a thread of the generations: the answer must not wait for them.
+        if model.name in self._directories and model.scheme == model.name:
+            return await asyncio.to_thread(revision.of_content, self._directories[model.name])
+        if model.is_directory:
+            return await asyncio.to_thread(revision.of_files, Path(model.name))
+        if model.scheme not in {"local", "hub"}:
+            return None
+        return await asyncio.to_thread(revision.of_hub_model, model.name, cache_dir=self._cache_dir)
+
     async def aclose(self) -> None:
         """Wait for the running generation, then forget the loaded models."""
         await self._start(self._close)

@@ -15,10 +15,10 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from cinelet.config.values import Folder, HostLimits, HostTokens, Reference, References, Secret, StoreUrl
 from cinelet.domain.errors import ValidationError
-from cinelet.domain.model import ModelReference
 from cinelet.domain.request import Limits, QualityPreset, Task
 
 SPECIFIED_TEXT_TO_VIDEO_MODEL = "damo-vilab/text-to-video-ms-1.7b"
@@ -26,10 +26,6 @@ SPECIFIED_IMAGE_TO_VIDEO_MODEL = "stabilityai/stable-video-diffusion-img2vid"
 EMBEDDED_MODEL = "embedded"
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
-References = Annotated[tuple[str, ...], NoDecode]
-"""Model references, separated by commas in the environment."""
-HostTokens = Annotated[dict[str, SecretStr], NoDecode]
-"""Tokens by host, `host=token` separated by commas in the environment."""
 
 PROVIDER_KEYS = {
     "fal-ai": "fal_key",
@@ -39,6 +35,12 @@ PROVIDER_KEYS = {
     "wavespeed": "wavespeed_api_key",
 }
 """The setting that holds each provider's own key."""
+
+
+def _user_data_dir() -> Path:
+    from platformdirs import user_data_path
+
+    return user_data_path("cinelet", appauthor=False)
 
 
 class _NamesFromEnvironment(type(BaseSettings)):  # type: ignore[misc]  # pydantic's metaclass has no public name
@@ -62,17 +64,17 @@ class Config(BaseSettings, metaclass=_NamesFromEnvironment):
         frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True, use_attribute_docstrings=True
     )
 
-    hf_token: Annotated[
-        SecretStr | None, Field(validation_alias=AliasChoices("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"))
-    ] = None
+    hf_token: Annotated[Secret | None, Field(validation_alias=AliasChoices("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"))] = (
+        None
+    )
     """Hugging Face token, for gated and remote models. Without the variable, what `hf auth login` stored is used."""
 
-    default_text_to_video_model: str = Field(
+    default_text_to_video_model: Reference = Field(
         default_factory=lambda known: _default_model(known, SPECIFIED_TEXT_TO_VIDEO_MODEL)
     )
     """Model used where a request names none. Default: `embedded` without a token, the specification's with one."""
 
-    default_image_to_video_model: str = Field(
+    default_image_to_video_model: Reference = Field(
         default_factory=lambda known: _default_model(known, SPECIFIED_IMAGE_TO_VIDEO_MODEL)
     )
     """Model used for an image where a request names none. Default: `embedded` without a token."""
@@ -83,19 +85,19 @@ class Config(BaseSettings, metaclass=_NamesFromEnvironment):
     fallback_image_to_video_models: References = ("stabilityai/stable-video-diffusion-img2vid-xt",)
     """The same for images."""
 
-    fal_key: SecretStr | None = None
+    fal_key: Secret | None = None
     """Key of fal.ai, used directly, without the Hugging Face router."""
 
-    replicate_api_token: SecretStr | None = None
+    replicate_api_token: Secret | None = None
     """Key of Replicate, used directly."""
 
-    together_api_key: SecretStr | None = None
+    together_api_key: Secret | None = None
     """Key of Together, used directly."""
 
-    novita_api_key: SecretStr | None = None
+    novita_api_key: Secret | None = None
     """Key of Novita, used directly."""
 
-    wavespeed_api_key: SecretStr | None = None
+    wavespeed_api_key: Secret | None = None
     """Key of WaveSpeed, used directly."""
 
     bill_to: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")
@@ -137,6 +139,27 @@ class Config(BaseSettings, metaclass=_NamesFromEnvironment):
     hf_endpoint: str | None = Field(default=None, pattern=r"^https?://")
     """Address of the Hub, for a mirror of it. Default: https://huggingface.co."""
 
+    database_url: Secret | None = None
+    """PostgreSQL to keep jobs in. Default: a private server in the data directory."""
+
+    cinelet_data_dir: Folder = Field(default_factory=_user_data_dir)
+    """Folder for what the program keeps: jobs, finished videos, the cache. Default: this user's data folder."""
+
+    cinelet_storage_url: StoreUrl | None = None
+    """Where videos are kept: a folder, `s3://`, `gs://` or `az://`. Default: `storage` in the data directory."""
+
+    cinelet_cache_size: int = Field(default=10 * 1024**3, ge=0)
+    """Most bytes that the cache of finished videos holds; 0 keeps nothing."""
+
+    cinelet_cache_ttl: float | None = Field(default=None, gt=0)
+    """Seconds after which a cached video is made anew. Default: never."""
+
+    cinelet_queue_length: int = Field(default=10_000, ge=1)
+    """Most generations that may wait; one more is refused."""
+
+    cinelet_provider_limits: HostLimits = Field(default_factory=dict)
+    """Most generations at once at each host, for each worker process: `fal-ai=10,replicate=4`. Default: no limit."""
+
     cinelet_log_format: Literal["auto", "json", "human"] = "auto"
     """Log lines on stderr: `json`, `human`, or `auto`: human on a terminal and JSON elsewhere."""
 
@@ -153,28 +176,6 @@ class Config(BaseSettings, metaclass=_NamesFromEnvironment):
         except pydantic.ValidationError as error:
             raise _explained(error) from None
 
-    @field_validator("fallback_text_to_video_models", "fallback_image_to_video_models", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-    @field_validator("cinelet_host_tokens", mode="before")
-    @classmethod
-    def _split_pairs(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
-        if not all(host.strip() and equals and token.strip() for host, equals, token in pairs):
-            # Without the value: it holds secrets.
-            raise ValueError("Input should be host=token, separated by commas")
-        return {host.strip().lower(): token.strip() for host, _, token in pairs}
-
-    @field_validator("hf_token", *PROVIDER_KEYS.values(), mode="before")
-    @classmethod
-    def _strip(cls, value: object) -> object:
-        # A token from a file or a secret store often ends with a newline, which no header may hold.
-        return value.strip() if isinstance(value, str) else value
-
     @field_validator("cinelet_log_level", mode="before")
     @classmethod
     def _upper(cls, value: object) -> object:
@@ -184,16 +185,6 @@ class Config(BaseSettings, metaclass=_NamesFromEnvironment):
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
-
-    @field_validator("default_text_to_video_model", "default_image_to_video_model")
-    @classmethod
-    def _reference(cls, value: str) -> str:
-        return _canonical(value)
-
-    @field_validator("fallback_text_to_video_models", "fallback_image_to_video_models")
-    @classmethod
-    def _references(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(_canonical(reference) for reference in value)
 
     @classmethod
     def settings_customise_sources(
@@ -244,6 +235,11 @@ class Config(BaseSettings, metaclass=_NamesFromEnvironment):
         """The providers' own keys, by provider."""
         keys = {provider: getattr(self, name) for provider, name in PROVIDER_KEYS.items()}
         return {provider: key.get_secret_value() for provider, key in keys.items() if key is not None}
+
+    @property
+    def storage_url(self) -> str:
+        """Where videos are kept, as `open_store` takes it."""
+        return self.cinelet_storage_url or str(self.cinelet_data_dir / "storage")
 
     @property
     def has_credentials(self) -> bool:
@@ -310,14 +306,6 @@ def _default_model(known: Mapping[str, Any], specified: str) -> str:
     return specified if known.get("hf_token") else EMBEDDED_MODEL
 
 
-def _canonical(reference: str) -> str:
-    try:
-        return str(ModelReference.parse(reference))
-    except ValidationError as error:
-        # Pydantic collects ValueErrors only, and adds which variable it was.
-        raise ValueError(error.message) from error
-
-
 def _shown(value: object) -> str | float | bool | None:
     match value:
         case SecretStr():
@@ -325,14 +313,20 @@ def _shown(value: object) -> str | float | bool | None:
         case tuple():
             return ",".join(value)
         case dict():
-            return ",".join(f"{host}=***" for host in value) or None
+            shown = ((host, "***" if isinstance(one, SecretStr) else one) for host, one in value.items())
+            return ",".join(f"{host}={one}" for host, one in shown) or None
         case None | str() | int() | float():
             return value
         case _:
             return str(value)
 
 
-_SECRETS = frozenset({"HF_TOKEN", "CINELET_HOST_TOKENS", *(name.upper() for name in PROVIDER_KEYS.values())})
+_SECRETS = frozenset(
+    {
+        *("HF_TOKEN", "CINELET_HOST_TOKENS", "DATABASE_URL", "CINELET_STORAGE_URL"),
+        *(name.upper() for name in PROVIDER_KEYS.values()),
+    }
+)
 """Settings whose values are repeated nowhere."""
 
 

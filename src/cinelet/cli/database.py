@@ -1,0 +1,68 @@
+"""`cinelet db`: the database of jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Look at the database of jobs, dump it, and restore it.", rich_markup_mode=None)
+
+File = Annotated[Path, typer.Argument(help="The dump.", show_default=False)]
+
+
+@app.command()
+def status(*, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
+    """Show where the database is, its versions, its size, and how many generations it holds."""
+    from cinelet.assembly import open_database
+
+    async def asked() -> None:
+        async with await open_database() as database:
+            found = await database.status()
+        if as_json:
+            typer.echo(json.dumps(asdict(found)))
+            return
+        kind = "private server in" if found.private else "at"
+        typer.echo(f"PostgreSQL {found.server_version}, {kind} {found.where}")
+        typer.echo(f"schema {found.schema_version} of {found.newest_schema_version}, {found.size_bytes / 1e6:.1f} MB")
+        counts = ", ".join(f"{count:,} {state}" for state, count in found.generations.items())
+        typer.echo(f"generations: {counts or 'none'}")
+
+    asyncio.run(asked())
+
+
+@app.command()
+def dump(file: File) -> None:
+    """Write all jobs to a file. It holds prompts: only you can read it."""
+    from cinelet.assembly import open_database
+
+    async def dumped() -> None:
+        async with await open_database() as database:
+            await database.dump(file.expanduser())
+
+    asyncio.run(dumped())
+    typer.echo(f"{file}: {file.expanduser().stat().st_size:,} bytes")
+
+
+@app.command()
+def restore(
+    file: File, *, force: Annotated[bool, typer.Option("--force", "-f", help="Replace what is there.")] = False
+) -> None:
+    """Replace all jobs by those of a dump."""
+    from cinelet.assembly import open_database
+    from cinelet.domain.errors import ValidationError
+
+    async def restored() -> None:
+        async with await open_database() as database:
+            held = sum((await database.status()).generations.values())
+            if held and not force:
+                message = f"The database holds {held:,} generations, which would be replaced; give --force to do so"
+                raise ValidationError(message, {"force": "Missing"})
+            await database.restore(file.expanduser())
+
+    asyncio.run(restored())
+    typer.echo(f"restored from {file}")

@@ -1,0 +1,54 @@
+"""`cinelet worker`: a process that works on queued generations."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Annotated
+
+import typer
+
+from cinelet.domain.errors import ValidationError
+
+REMOTE_AT_ONCE = 100
+QUEUES = ("remote", "local")
+
+
+def worker(
+    *,
+    queues: Annotated[str, typer.Option(help="Which queues to work on, separated by commas.")] = ",".join(QUEUES),
+    concurrency: Annotated[
+        int, typer.Option(min=1, help="How many remote generations at once; local ones run one after another.")
+    ] = REMOTE_AT_ONCE,
+) -> None:
+    """Work on queued generations until it is told to stop (Ctrl-C, SIGTERM). One a machine, or one a device."""
+    from cinelet.assembly import durable_jobs
+    from cinelet.config import Config
+    from cinelet.observability import logs
+
+    config = Config()
+    logs.configure(level=config.cinelet_log_level or "WARNING", log_format=config.cinelet_log_format)
+    at_once = queue_sizes(queues, concurrency=concurrency)
+
+    async def work() -> None:
+        async with durable_jobs(config) as jobs:
+            running = jobs.worker(at_once)
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, running.stop)
+            where = ", ".join(f"{queue} ({count} at once)" for queue, count in at_once.items())
+            typer.echo(f"worker {running.name} works on {where}; jobs are in {jobs.database.where}", err=True)
+            await running.run()
+            typer.echo(f"worker {running.name} has stopped after {running.finished} generations", err=True)
+
+    asyncio.run(work())
+
+
+def queue_sizes(queues: str, *, concurrency: int) -> dict[str, int]:
+    """Return how many generations at once of each queue that is named."""
+    names = [name.strip() for name in queues.split(",") if name.strip()]
+    unknown = [name for name in names if name not in QUEUES]
+    if unknown or not names:
+        message = f"There is no queue {', '.join(unknown) or 'in an empty list'}; the queues are {' and '.join(QUEUES)}"
+        raise ValidationError(message, {"queues": "Unknown"})
+    return {name: concurrency if name == "remote" else 1 for name in names}

@@ -1,0 +1,90 @@
+"""Everything that durable work needs, opened and closed together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from cinelet.jobs.database import Database
+from cinelet.jobs.events import Events
+from cinelet.jobs.ledger import JobLedger
+from cinelet.jobs.queue import JobQueue
+from cinelet.jobs.worker import Worker
+from cinelet.service import VideoService
+from cinelet.storage.blobs import BlobStore
+
+CONNECTIONS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What durable work is set up with. Nothing is opened or loaded before it is asked for.
+
+    database_url: None for the private server of the data directory. queue_of: the queue of a model reference.
+    deadline_seconds: for a generation, None for no limit.
+    """
+
+    database_url: str | None
+    data_directory: Path
+    make_service: Callable[[], VideoService]
+    open_store: Callable[[], BlobStore]
+    queue_of: Callable[[str], str]
+    max_waiting: int
+    deadline_seconds: float | None = None
+
+
+class DurableJobs:
+    """The database, the ledger, the queue, the events and the store, as an async context manager."""
+
+    database: Database
+    ledger: JobLedger
+    store: BlobStore
+    service: VideoService
+    queue: JobQueue
+    events: Events
+
+    def __init__(self, settings: Settings, *, max_connections: int = CONNECTIONS) -> None:
+        self._settings = settings
+        self._max_connections = max_connections
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        settings = self._settings
+        async with AsyncExitStack() as stack:
+            self.database = await stack.enter_async_context(
+                await Database.open(
+                    settings.database_url,
+                    data_directory=settings.data_directory,
+                    max_connections=self._max_connections,
+                )
+            )
+            self.ledger = JobLedger(self.database)
+            self.store = await asyncio.to_thread(settings.open_store)
+            self.service = await stack.enter_async_context(settings.make_service())
+            self.events = await stack.enter_async_context(Events(self.database, self.ledger))
+            self.queue = JobQueue(
+                self.ledger,
+                self.store,
+                self.service,
+                queue_of=settings.queue_of,
+                max_waiting=settings.max_waiting,
+            )
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._stack.aclose()
+
+    def worker(self, queues: Mapping[str, int]) -> Worker:
+        """Return a worker of this process. queues: how many at once of each."""
+        return Worker(
+            self.database,
+            self.store,
+            self.service,
+            queues=queues,
+            deadline_seconds=self._settings.deadline_seconds,
+        )

@@ -1,0 +1,111 @@
+"""The job engine: Procrastinate on the ledger's database, patient with a server that restarts.
+
+The ledger enqueues (triggers of `sql/0003_work.sql`), so that a generation and its job are one transaction; the engine
+hands jobs to workers and notices the ones that died. A job only says "work on this generation", and is never repeated.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, LiteralString, Self, TypeVar
+
+import procrastinate
+import psycopg
+from procrastinate import exceptions
+from procrastinate.jobs import DeleteJobCondition
+
+from cinelet.clock import Clock
+from cinelet.jobs.database import Database
+from cinelet.observability.logs import get_logger
+
+TASK = "cinelet.generate"
+HEARTBEAT_SECONDS = 3.0
+STALLED_SECONDS = 20.0
+"""After so long without a heartbeat a worker counts as gone."""
+POLL_SECONDS = 2.0
+"""How late a delayed job may begin; all others are announced."""
+PATIENCE_SECONDS = 60.0
+"""How long a database may be away before the engine gives up and is started anew."""
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 2.0
+
+Work = Callable[[str, int | None], Awaitable[None]]
+_Result = TypeVar("_Result")
+_logger = get_logger(__name__)
+
+
+class PatientConnector(procrastinate.PsycopgConnector):
+    """Asks again while the database is away. A job that a lost reply named is found by the next look at lost work."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        super().__init__()
+        self._database = database
+        self._clock = clock
+
+    async def execute_query_async(self, query: LiteralString, **arguments: Any) -> None:
+        """Run a statement."""
+        await self._patiently(lambda: super(PatientConnector, self).execute_query_async(query, **arguments))
+
+    async def execute_query_one_async(self, query: LiteralString, **arguments: Any) -> dict[str, Any]:
+        """Run a statement and return its row."""
+        return await self._patiently(lambda: super(PatientConnector, self).execute_query_one_async(query, **arguments))
+
+    async def execute_query_all_async(self, query: LiteralString, **arguments: Any) -> list[dict[str, Any]]:
+        """Run a statement and return its rows."""
+        return await self._patiently(lambda: super(PatientConnector, self).execute_query_all_async(query, **arguments))
+
+    async def listen_notify(self, on_notification: Any, channels: Iterable[str]) -> None:
+        """Pass on what the database announces, for ever."""
+        async for told in self._database.listen(list(channels), clock=self._clock):
+            if told is not None:
+                await on_notification(channel=told[0], payload=told[1])
+
+    async def _patiently(self, ask: Callable[[], Awaitable[_Result]]) -> _Result:
+        end, pause = time.monotonic() + PATIENCE_SECONDS, FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return await ask()
+            except exceptions.ConnectorException as error:
+                if not _is_away(error) or time.monotonic() > end:
+                    raise
+                _logger.info("The database is away", extra={"reason": type(error.__cause__).__name__})
+            await self._clock.pause_async(pause)
+            pause = min(2 * pause, MAX_PAUSE_SECONDS)
+
+
+class Engine:
+    """Hands the jobs of queues to `work`, until it is cancelled. work: is told the generation and a lost attempt."""
+
+    def __init__(self, database: Database, work: Work, *, clock: Clock) -> None:
+        self._database = database
+        self._app = procrastinate.App(connector=PatientConnector(database, clock))
+
+        @self._app.task(name=TASK)
+        async def generate(generation_id: str, lost_attempt: int | None = None) -> None:
+            await work(generation_id, lost_attempt)
+
+    async def __aenter__(self) -> Self:
+        await self._app.open_async(self._database.pool)
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._app.close_async()
+
+    async def run(self, queue: str, *, concurrency: int) -> None:
+        """Take jobs of a queue, so many at once. A cancel takes no new ones, and waits for those that run."""
+        await self._app.run_worker_async(
+            queues=[queue],
+            name=queue,
+            concurrency=concurrency,
+            fetch_job_polling_interval=POLL_SECONDS,
+            # Nobody aborts jobs of the engine: a cancel is the ledger's.
+            abort_job_polling_interval=3600.0,
+            update_heartbeat_interval=HEARTBEAT_SECONDS,
+            stalled_worker_timeout=STALLED_SECONDS,
+            delete_jobs=DeleteJobCondition.ALWAYS,
+            install_signal_handlers=False,
+        )
+
+
+def _is_away(error: exceptions.ConnectorException) -> bool:
+    return isinstance(error.__cause__, (psycopg.OperationalError, psycopg.InterfaceError))

@@ -1,0 +1,183 @@
+"""What happens to generations, as it happens, in every process: replayed from the table, then as it is announced."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+from cinelet.clock import Clock, SystemClock
+from cinelet.jobs.database import Database
+from cinelet.jobs.generation import Generation, is_id
+from cinelet.jobs.ledger import JobLedger
+from cinelet.jobs.states import State
+
+KEPT_SECONDS = 24 * 3600.0
+"""How long events are kept; what became of a generation is kept as long as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A change of a generation. position: grows with each one; to go on from there later.
+
+    eta_seconds: until the end of the stage, where that can be known from measured steps.
+    """
+
+    position: int
+    generation_id: str
+    at: datetime
+    state: State
+    progress: float
+    stage: str | None
+    step: int
+    steps: int
+    eta_seconds: float | None
+    note: str
+    cancel_requested: bool
+    attempt: int
+
+    @classmethod
+    def read(cls, position: int, generation_id: str, at: datetime, data: Mapping[str, Any]) -> Self:
+        """Return the event of a row."""
+        return cls(position, generation_id, at, **{**data, "state": State(data["state"])})
+
+    @classmethod
+    def of(cls, generation: Generation, *, position: int) -> Self:
+        """Return what a generation is now as an event: for one whose events are no longer kept."""
+        return cls(
+            position=position,
+            generation_id=generation.id,
+            at=generation.finished_at or generation.created_at,
+            state=generation.state,
+            progress=generation.progress,
+            stage=generation.stage,
+            step=generation.step,
+            steps=generation.steps,
+            eta_seconds=generation.eta_seconds,
+            note=generation.note,
+            cancel_requested=generation.cancel_requested,
+            attempt=generation.attempt,
+        )
+
+
+class Events:
+    """One listener for a process, however many watch. `start` it before watching, `aclose` it at the end."""
+
+    def __init__(self, database: Database, ledger: JobLedger, *, clock: Clock | None = None) -> None:
+        self._database = database
+        self._ledger = ledger
+        self._clock: Clock = clock or SystemClock()
+        self._watchers: dict[str, set[asyncio.Queue[Event | None]]] = {}
+        self._listeners: set[Callable[[Event], None]] = set()
+        self._listening: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+
+    async def start(self) -> None:
+        """Begin to listen; returns when nothing more is missed."""
+        if self._listening is None:
+            self._listening = asyncio.create_task(self._listen(), name="events")
+        ready = asyncio.create_task(self._ready.wait())
+        await asyncio.wait({ready, self._listening}, return_when=asyncio.FIRST_COMPLETED)
+        if not ready.done():
+            ready.cancel()
+            await self._listening  # raises what it ended with
+
+    async def aclose(self) -> None:
+        """Stop listening; whoever watches hears no more."""
+        if self._listening is not None:
+            self._listening.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._listening
+            self._listening = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.aclose()
+
+    def on_event(self, call: Callable[[Event], None]) -> Callable[[], None]:
+        """Call `call` with every event of every generation; returns what takes this back."""
+        self._listeners.add(call)
+        return lambda: self._listeners.discard(call)
+
+    async def watch(self, generation_id: str, *, after: int = 0) -> AsyncIterator[Event]:
+        """Give what happened to a generation after a position, and what happens, until it has ended."""
+        heard: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._watchers.setdefault(generation_id, set()).add(heard)
+        try:
+            last = after
+            while True:
+                # At first, and whenever something may have been missed: from the table.
+                async for event in self._replayed(generation_id, after=last):
+                    last = event.position
+                    yield event
+                    if event.state.final:
+                        return
+                missed = False
+                while not missed:
+                    event_or_gap = await heard.get()
+                    missed = event_or_gap is None
+                    if event_or_gap is not None and event_or_gap.position > last:
+                        last = event_or_gap.position
+                        yield event_or_gap
+                        if event_or_gap.state.final:
+                            return
+        finally:
+            watchers = self._watchers[generation_id]
+            watchers.discard(heard)
+            if not watchers:
+                del self._watchers[generation_id]
+
+    async def _replayed(self, generation_id: str, *, after: int) -> AsyncIterator[Event]:
+        if not is_id(generation_id):
+            return
+        async with self._database.connection() as connection:
+            rows = await connection.execute(
+                "SELECT position, generation_id, at, data FROM generation_events"
+                " WHERE generation_id = %s AND position > %s ORDER BY position",
+                [generation_id, after],
+            )
+            found = [Event.read(*row) for row in await rows.fetchall()]
+        for event in found:
+            yield event
+        if not found:
+            generation = await self._ledger.get(generation_id)
+            if generation is not None and generation.state.final:
+                yield Event.of(generation, position=after)
+
+    async def _listen(self) -> None:
+        async for told in self._database.listen([f"{self._database.schema}_generations"], clock=self._clock):
+            if told is None:
+                self._missed()
+                self._ready.set()
+            else:
+                self._heard(told[1])
+
+    def _missed(self) -> None:
+        """Send every watcher to the table."""
+        for watchers in self._watchers.values():
+            for heard in watchers:
+                heard.put_nowait(None)
+
+    def _heard(self, payload: str) -> None:
+        told = json.loads(payload)
+        event = Event.read(told["position"], told["generation_id"], datetime.fromisoformat(told["at"]), told["data"])
+        for heard in self._watchers.get(event.generation_id, ()):
+            heard.put_nowait(event)
+        for call in list(self._listeners):
+            call(event)
+
+
+async def forget_old(database: Database) -> int:
+    """Remove events that are older than a day; returns how many."""
+    async with database.connection() as connection:
+        removed = await connection.execute(
+            "DELETE FROM generation_events WHERE at < clock_timestamp() - make_interval(secs => %s)", [KEPT_SECONDS]
+        )
+    return removed.rowcount

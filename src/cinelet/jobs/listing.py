@@ -1,0 +1,60 @@
+"""The statement of a page of generations: only what is filtered by is in it, so that an index serves each."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+from psycopg.sql import SQL, Composable, Composed, Identifier
+
+from cinelet.domain.errors import ValidationError
+from cinelet.jobs.generation import Generation, Position
+from cinelet.jobs.states import State
+
+MAX_PAGE = 1000
+COLUMNS = SQL(", ").join(Identifier(column.name) for column in fields(Generation))
+
+
+def listing(
+    *,
+    state: State | None = None,
+    model: str | None = None,
+    owner: str | None = None,
+    created_from: datetime | None = None,
+    created_before: datetime | None = None,
+    after: Position | None = None,
+    limit: int = 50,
+) -> tuple[Composed, dict[str, Any]]:
+    """Return the statement of a page and its values. It asks for one row more than `limit`: whether there is a next."""
+    if not 1 <= limit <= MAX_PAGE:
+        raise ValidationError(f"A page has 1-{MAX_PAGE} generations", {"limit": f"Must be between 1 and {MAX_PAGE}"})
+    # Only the filters that are given: each set of them has an index of its own, and a plan of its own.
+    conditions: dict[str, Any] = {
+        "state = %(state)s": state and state.value,
+        "coalesce(model, requested_model) = %(model)s": model,
+        "owner = %(owner)s": owner,
+        "created_at >= %(created_from)s": created_from,
+        "created_at < %(created_before)s": created_before,
+        "(created_at, id) < (%(after_time)s, %(after_id)s)": after,
+    }
+    given: list[Composable] = [SQL(condition) for condition, value in conditions.items() if value is not None]
+    where = SQL(" WHERE ") + SQL(" AND ").join(given) if given else SQL("")
+    statement = (
+        SQL("SELECT ")
+        + COLUMNS
+        + SQL(" FROM generations")
+        + where
+        + SQL(" ORDER BY created_at DESC, id DESC LIMIT %(rows)s")
+    )
+    values = {
+        "state": state and state.value,
+        "model": model,
+        "owner": owner,
+        "created_from": created_from,
+        "created_before": created_before,
+        "after_time": after and after.created_at,
+        "after_id": after and after.id,
+        "rows": limit + 1,
+    }
+    return statement, values

@@ -1,0 +1,126 @@
+"""The door to durable work: what is accepted here is made, whatever happens to the process that accepted it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cinelet.domain.errors import CapacityError, ProcessingError, ValidationError
+from cinelet.domain.request import VideoRequest
+from cinelet.jobs.generation import Generation
+from cinelet.jobs.ledger import Inserted, JobLedger
+from cinelet.jobs.states import State
+from cinelet.service import VideoService, make_request
+from cinelet.storage.blobs import BlobStore, key_of
+
+IMAGE_KEY = "image_key"
+"""In a stored request: where its image is, which itself is no JSON."""
+LOCAL_OWNER = "local"
+"""Who owns what the command line asks for."""
+
+
+class JobQueue:
+    """Accepts requests. queue_of: the queue of a model reference. max_waiting: one more is refused."""
+
+    def __init__(
+        self,
+        ledger: JobLedger,
+        store: BlobStore,
+        service: VideoService,
+        *,
+        queue_of: Callable[[str], str],
+        max_waiting: int,
+    ) -> None:
+        self.ledger = ledger
+        self.store = store
+        self._service = service
+        self._queue_of = queue_of
+        self._max_waiting = max_waiting
+
+    async def submit(
+        self,
+        request: VideoRequest,
+        *,
+        owner: str = LOCAL_OWNER,
+        idempotency_key: str | None = None,
+        priority: int = 0,
+        not_before: datetime | None = None,
+    ) -> Inserted:
+        """Accept a request; it is durable when this returns.
+
+        priority: higher ones first. not_before: when it may begin. Raises `ValidationError`, and `CapacityError` where
+        too much waits already.
+        """
+        work = self._service.resolved(request)
+        waiting = await self.ledger.waiting(at_most=self._max_waiting)
+        if waiting >= self._max_waiting:
+            message = f"{waiting:,} generations wait already, which is the most (CINELET_QUEUE_LENGTH)"
+            raise CapacityError(f"{message}; try again later")
+        stored = work.model_dump(mode="json", exclude={"image"}, exclude_defaults=True)
+        if work.image is not None:
+            stored[IMAGE_KEY] = await self._kept_image(work.image)
+        return await self.ledger.insert(
+            stored,
+            owner=owner,
+            requested_model=str(work.model),
+            queue=self._queue_of(str(work.model)),
+            idempotency_key=idempotency_key,
+            priority=priority,
+            not_before=not_before,
+            cache_key=await self._service.cache_key(work) if work.cache == "use" else None,
+        )
+
+    async def retry(self, generation: Generation, *, anyway: bool = False) -> Generation:
+        """Ask again for what failed or was cancelled, as a new generation; a job that a provider still has goes on.
+
+        anyway: also where the first request may have arrived, and the second may be paid for as well.
+        """
+        if generation.state not in {State.FAILED, State.CANCELLED}:
+            message = f"{generation.id} is {generation.state}; only what failed or was cancelled can be tried again"
+            raise ValidationError(message, {"id": f"Is {generation.state}"})
+        handle = generation.handle
+        if handle is not None and handle.get("submitting"):
+            if not anyway:
+                message = f"{generation.id} may run at {handle.get('provider')} and be billed"
+                todo = "look into the account there, then use --anyway to send it again"
+                raise ValidationError(f"{message}; {todo}", {"id": "May have arrived"})
+            handle = None
+        inserted = await self.ledger.insert(
+            generation.request,
+            owner=generation.owner,
+            requested_model=generation.requested_model,
+            queue=generation.queue,
+            priority=generation.priority,
+            handle=handle,
+        )
+        return inserted.generation
+
+    async def save(self, generation: Generation, path: Path) -> Path:
+        """Write the video of a completed generation to `path` in one step, and check it."""
+        if generation.result is None:
+            message = f"{generation.id} is {generation.state}; only a completed generation has a video"
+            raise ValidationError(message, {"id": f"Is {generation.state}"})
+        await self.store.get_to_file(generation.result["blob"], path)
+        return path
+
+    async def _kept_image(self, image: bytes) -> str:
+        sha256 = await asyncio.to_thread(lambda: hashlib.sha256(image).hexdigest())
+        key = key_of(sha256, suffix=".image")
+        await self.store.put_bytes(key, image, create=True)
+        return key
+
+
+async def restored_request(stored: Mapping[str, Any], store: BlobStore) -> VideoRequest:
+    """Return the request of a generation, with its image."""
+    values = dict(stored)
+    key = values.pop(IMAGE_KEY, None)
+    if key is not None:
+        image = await store.get_bytes(key)
+        if not key.endswith(f"{hashlib.sha256(image).hexdigest()}.image"):
+            raise ProcessingError(f"The stored image {key} is damaged; send the request again", "loading")
+        values["image"] = image
+    return make_request(**values)

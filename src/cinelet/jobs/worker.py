@@ -1,0 +1,317 @@
+"""Does the work that the ledger holds, so that neither a crash nor a stop loses it or pays for it twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cinelet.clock import Clock, SystemClock
+from cinelet.domain.backend import Context, Handle
+from cinelet.domain.errors import CineletError, GenerationCancelledError, ProcessingError
+from cinelet.domain.progress import Progress
+from cinelet.domain.result import Attempt
+from cinelet.jobs.database import Database
+from cinelet.jobs.engine import STALLED_SECONDS, Engine
+from cinelet.jobs.errors import ClaimLostError, DatabaseUnavailableError
+from cinelet.jobs.events import Event, Events, forget_old
+from cinelet.jobs.generation import Generation
+from cinelet.jobs.ledger import JobLedger
+from cinelet.jobs.queue import restored_request
+from cinelet.jobs.reporter import Reporter
+from cinelet.observability.logs import get_logger
+from cinelet.resilience.attempts import collecting
+from cinelet.service import FOLDER_PREFIX, VideoService
+from cinelet.storage.blobs import BlobStore
+
+LOCAL_QUEUE = "local"
+MAX_CRASHES = 3
+"""After so many workers were lost over a generation, it is taken for the cause."""
+GRACE_SECONDS = 15.0
+"""What a stopping worker waits for, below `STALLED_SECONDS`: meanwhile it has no heartbeat."""
+SWEEP_SECONDS = 4.0
+SWEEPS_OF_ALL = 15
+"""Each so-many-th sweep looks at every generation, not only at those of workers that are gone."""
+PERSIST_SECONDS = 600.0
+"""How long a worker tries to write down what must not be lost, while the database or the store is away."""
+MAX_PAUSE_SECONDS = 5.0
+
+_Result = TypeVar("_Result")
+_logger = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Run:
+    """A generation that this worker has claimed."""
+
+    generation: Generation
+    context: Context
+
+    @property
+    def id(self) -> str:
+        return self.generation.id
+
+    @property
+    def claim(self) -> tuple[str, int]:
+        return self.generation.id, self.generation.attempt
+
+
+class Worker:
+    """Works on the generations of some queues until it is stopped.
+
+    queues: how many at once of each. deadline_seconds: for a generation, None for no limit. Several workers, on any
+    number of machines, may share a database and a store.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        store: BlobStore,
+        service: VideoService,
+        *,
+        queues: Mapping[str, int],
+        deadline_seconds: float | None = None,
+        grace_seconds: float = GRACE_SECONDS,
+        clock: Clock | None = None,
+    ) -> None:
+        self.name = f"{platform.node()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.ledger = JobLedger(database)
+        self.finished = 0
+        """How many generations it has brought to an end."""
+        self._database = database
+        self._store = store
+        self._service = service
+        self._queues = dict(queues)
+        self._deadline_seconds = deadline_seconds
+        self._grace_seconds = grace_seconds
+        self._clock: Clock = clock or SystemClock()
+        self._running: dict[str, _Run] = {}
+        self._stopping = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def run(self) -> None:
+        """Work until `stop`, then hand over what runs at providers, and give what runs here some seconds to end."""
+        engine = Engine(self._database, self.work_on, clock=self._clock)
+        async with Events(self._database, self.ledger, clock=self._clock) as events, engine:
+            take_back = events.on_event(self._told)
+            beside = [asyncio.create_task(self._sweep(), name="sweep")]
+            taking = [
+                asyncio.create_task(self._taking(engine, queue, concurrency), name=f"queue {queue}")
+                for queue, concurrency in self._queues.items()
+            ]
+            try:
+                stopped = asyncio.create_task(self._stopping.wait())
+                await asyncio.wait({stopped, *taking, *beside}, return_when=asyncio.FIRST_COMPLETED)
+                stopped.cancel()
+                for task in taking:
+                    task.cancel()
+                await self._hand_over()
+            finally:
+                for task in (*taking, *beside):
+                    task.cancel()
+                ended = await asyncio.gather(*taking, *beside, return_exceptions=True)
+                take_back()
+            for outcome in ended:
+                if isinstance(outcome, Exception):
+                    raise outcome
+
+    def stop(self) -> None:
+        """Take no more, and end soon; may be called again."""
+        self._stopping.set()
+
+    async def work_on(self, generation_id: str, lost_attempt: int | None = None) -> None:
+        """Bring a generation to an end, if it can be claimed; `run` does this with what the queue gives."""
+        claimed = await self._persisted(
+            lambda: self.ledger.claim(generation_id, worker=self.name, lost_attempt=lost_attempt)
+        )
+        if claimed is None:
+            return
+        folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=FOLDER_PREFIX))
+        try:
+            await self._claimed(claimed, folder)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    async def _claimed(self, generation: Generation, folder: Path) -> None:
+        reporter = Reporter(self._writer(generation), clock=self._clock)
+        run = _Run(
+            generation,
+            Context(
+                folder,
+                deadline_seconds=self._deadline_seconds,
+                on_progress=reporter.take,
+                on_handle=self._keeper(generation),
+                handle=generation.handle,
+            ),
+        )
+        self._running[run.id] = run
+        self._idle.clear()
+        reporting = asyncio.create_task(self._reported(reporter, run))
+        if generation.cancel_requested:
+            if generation.handle is None:
+                run.context.cancel()
+            else:
+                # Only when it is being asked about again is it cancelled at its provider, too.
+                reporter.on_first_report = run.context.cancel
+        if self._stopping.is_set():
+            run.context.hand_over()
+        facts = {"generation": run.id, "attempt": generation.attempt}
+        with collecting() as attempts:
+            try:
+                await self._made(run, attempts)
+                self.finished += 1
+            except ClaimLostError as error:
+                _logger.warning("The claim was lost", extra={**facts, "reason": str(error)})
+            except asyncio.CancelledError:
+                run.context.hand_over()
+                await asyncio.shield(self._persisted(lambda: self.ledger.release(*run.claim)))
+                raise
+            finally:
+                reporting.cancel()
+                await asyncio.gather(reporting, return_exceptions=True)
+                del self._running[run.id]
+                if not self._running:
+                    self._idle.set()
+
+    async def _made(self, run: _Run, attempts: list[Attempt]) -> None:
+        """Make the video and store it, or note why there is none."""
+        try:
+            await self._refuse_poison(run)
+            request = await restored_request(run.generation.request, self._store)
+            result = await self._service.generate(request, run.context)
+            # From here on a stop has nothing left to save: storing is short, and the work is paid for.
+            blob = await self._persisted(
+                lambda: self._store.put_file(result.path, suffix=result.path.suffix, sha256=result.facts.sha256)
+            )
+            known = result.to_dict()
+            known.pop("path")
+            await self._persisted(
+                lambda: self.ledger.complete(
+                    *run.claim,
+                    model=result.model,
+                    result={**known, "blob": blob.key},
+                    attempts=[attempt.to_dict() for attempt in result.attempts],
+                )
+            )
+        except GenerationCancelledError:
+            if run.context.handed_over:
+                await self._persisted(lambda: self.ledger.release(*run.claim))
+            else:
+                await self._persisted(lambda: self.ledger.cancel(*run.claim, attempts=_dicts(attempts)))
+        except ClaimLostError:
+            raise
+        except CineletError as error:
+            failure = error.to_dict()
+            await self._persisted(lambda: self.ledger.fail(*run.claim, error=failure, attempts=_dicts(attempts)))
+
+    async def _refuse_poison(self, run: _Run) -> None:
+        crashes = run.generation.crashes
+        if crashes >= MAX_CRASHES:
+            message = f"{crashes} workers were lost while they worked on this generation, so it is not tried again"
+            raise ProcessingError(f"{message}; try another model or a smaller video", "loading")
+
+    def _writer(self, generation: Generation) -> Callable[[Progress, float | None], Awaitable[None]]:
+        async def write(progress: Progress, eta_seconds: float | None) -> None:
+            claim = (generation.id, generation.attempt)
+            if await self.ledger.progress(*claim, progress, eta_seconds=eta_seconds):
+                self._cancel(generation.id)
+
+        return write
+
+    def _keeper(self, generation: Generation) -> Callable[[Handle | None], Awaitable[None]]:
+        async def keep(handle: Handle | None) -> None:
+            await self._persisted(lambda: self.ledger.save_handle(generation.id, generation.attempt, handle))
+
+        return keep
+
+    async def _reported(self, reporter: Reporter, run: _Run) -> None:
+        """Pass on progress; a claim that is lost ends the work here, and nothing at the provider."""
+        try:
+            await reporter.run()
+        except ClaimLostError:
+            run.context.hand_over()
+
+    async def _persisted(self, write: Callable[[], Awaitable[_Result]]) -> _Result:
+        """Do what must not be lost, again and again while the database or the store does not answer."""
+        end, pause = time.monotonic() + PERSIST_SECONDS, 0.1
+        while True:
+            try:
+                return await write()
+            except CineletError as error:
+                may_pass = isinstance(error, DatabaseUnavailableError) or error.code == "storage_failed"
+                if not may_pass or time.monotonic() > end:
+                    raise
+                _logger.warning("Nothing could be written down; trying again", extra={"code": error.code})
+            await self._clock.pause_async(pause)
+            pause = min(2 * pause, MAX_PAUSE_SECONDS)
+
+    def _told(self, event: Event) -> None:
+        if event.cancel_requested and not event.state.final:
+            self._cancel(event.generation_id)
+
+    def _cancel(self, generation_id: str) -> None:
+        run = self._running.get(generation_id)
+        if run is not None:
+            run.context.cancel()
+
+    async def _taking(self, engine: Engine, queue: str, concurrency: int) -> None:
+        """Take jobs; an engine that gave up, because the database was away for long, is started anew."""
+        while True:
+            try:
+                await engine.run(queue, concurrency=concurrency)
+            except Exception:
+                _logger.exception("The queue is not read now", extra={"queue": queue})
+            await self._clock.pause_async(MAX_PAUSE_SECONDS)
+
+    async def _sweep(self) -> None:
+        """Give back what lost workers had, hear of cancels that were missed, and forget old events."""
+        number = 0
+        while True:
+            try:
+                async with self._database.connection() as connection:
+                    found = await connection.execute(
+                        "SELECT requeue_lost(%s, %s)", [STALLED_SECONDS, number % SWEEPS_OF_ALL == 0]
+                    )
+                    (requeued,) = await found.fetchone() or (0,)
+                    cancelled = await connection.execute(
+                        "SELECT id FROM generations WHERE state = 'in_progress' AND cancel_requested AND worker = %s",
+                        [self.name],
+                    )
+                    for (generation_id,) in await cancelled.fetchall():
+                        self._cancel(generation_id)
+                if requeued:
+                    _logger.warning("Work of lost workers is queued again", extra={"generations": requeued})
+                if number % (SWEEPS_OF_ALL * 10) == 0:
+                    await forget_old(self._database)
+            except CineletError as error:
+                _logger.info("The sweep failed", extra={"code": error.code})
+            number += 1
+            await self._clock.pause_async(SWEEP_SECONDS)
+
+    async def _hand_over(self) -> None:
+        """Let go of everything: at once what goes on at a provider, later what is sent just now or runs here."""
+        end = time.monotonic() + self._grace_seconds
+        while self._running:
+            late = time.monotonic() > end
+            for run in list(self._running.values()):
+                handle = run.context.handle
+                here = run.generation.queue == LOCAL_QUEUE
+                if late or not (here or (handle is not None and handle.get("submitting"))):
+                    run.context.hand_over()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await self._idle.wait()
+
+
+def _dicts(attempts: list[Attempt]) -> list[dict[str, Any]]:
+    return [attempt.to_dict() for attempt in attempts]
