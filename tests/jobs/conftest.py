@@ -18,6 +18,8 @@ from filelock import FileLock
 from cinelet.jobs.database import Database
 from cinelet.jobs.ledger import JobLedger
 from cinelet.jobs.private_server import PrivateServer
+from cinelet.testing import FakeBackend
+from tests.jobs.shop import Shop, run_shop
 
 WithLedger = Callable[[Callable[[JobLedger, Database], Awaitable[Any]]], Any]
 _NUMBERS = itertools.count(1)
@@ -91,5 +93,18 @@ def with_ledger(data_directory: Path, schema: str) -> WithLedger:
                 return await work(JobLedger(database), database)
 
         return asyncio.run(opened())
+
+    return run
+
+
+@pytest.fixture
+def with_shop(data_directory: Path, schema: str, tmp_path: Path) -> Callable[..., Any]:
+    """Return what runs a coroutine with durable jobs; options as of `run_shop`."""
+
+    def run(
+        work: Callable[[Shop], Awaitable[Any]], *, make_backend: Callable[[], Any] = FakeBackend, **options: Any
+    ) -> Any:
+        places = {"data_directory": data_directory, "schema": schema, "folder": tmp_path}
+        return run_shop(work, make_backend=make_backend, **{**places, **options})
 
     return run

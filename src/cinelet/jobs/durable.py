@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from cinelet.jobs.database import Database
+from cinelet.jobs.database import SCHEMA, Database
 from cinelet.jobs.events import Events
 from cinelet.jobs.ledger import JobLedger
 from cinelet.jobs.queue import JobQueue
@@ -25,7 +25,7 @@ class Settings:
     """What durable work is set up with. Nothing is opened or loaded before it is asked for.
 
     database_url: None for the private server of the data directory. queue_of: the queue of a model reference.
-    deadline_seconds: for a generation, None for no limit.
+    deadline_seconds: for a generation, None for no limit. schema: of the database.
     """
 
     database_url: str | None
@@ -35,6 +35,7 @@ class Settings:
     queue_of: Callable[[str], str]
     max_waiting: int
     deadline_seconds: float | None = None
+    schema: str = SCHEMA
 
 
 class DurableJobs:
@@ -60,6 +61,7 @@ class DurableJobs:
                     settings.database_url,
                     data_directory=settings.data_directory,
                     max_connections=self._max_connections,
+                    schema=settings.schema,
                 )
             )
             self.ledger = JobLedger(self.database)

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from cinelet.clock import Clock, SystemClock
 from cinelet.jobs.database import Database
-from cinelet.jobs.generation import Generation, is_id
+from cinelet.jobs.generation import Generation
 from cinelet.jobs.ledger import JobLedger
 from cinelet.jobs.states import State
 
@@ -107,12 +107,15 @@ class Events:
         return lambda: self._listeners.discard(call)
 
     async def watch(self, generation_id: str, *, after: int = 0) -> AsyncIterator[Event]:
-        """Give what happened to a generation after a position, and what happens, until it has ended."""
+        """Give what happened to a generation after a position, and what happens, until it has ended.
+
+        Nothing where there is no such generation.
+        """
         heard: asyncio.Queue[Event | None] = asyncio.Queue()
         self._watchers.setdefault(generation_id, set()).add(heard)
         try:
             last = after
-            while True:
+            while await self._ledger.get(generation_id) is not None:
                 # At first, and whenever something may have been missed: from the table.
                 async for event in self._replayed(generation_id, after=last):
                     last = event.position
@@ -135,8 +138,6 @@ class Events:
                 del self._watchers[generation_id]
 
     async def _replayed(self, generation_id: str, *, after: int) -> AsyncIterator[Event]:
-        if not is_id(generation_id):
-            return
         async with self._database.connection() as connection:
             rows = await connection.execute(
                 "SELECT position, generation_id, at, data FROM generation_events"

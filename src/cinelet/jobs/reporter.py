@@ -65,14 +65,13 @@ class Reporter:
 
     def _wait_seconds(self) -> float:
         """Return how long the latest report must wait: until so few writes are within the last second."""
-        changed = self._latest is not None and self._latest.stage is not self._written_stage
-        allowed = MAX_WRITES if changed else MAX_WRITES - 1
-        if len(self._writes) < allowed:
+        if not self._writes:
             return 0.0
         now = self._clock.monotonic()
-        # In steps, not in bursts: an even distance for steps, and the whole second for a change of stage.
-        even = 0.0 if changed else self._writes[-1] + 1 / (MAX_WRITES - 1) - now
-        return max(self._writes[-allowed] + 1.0 - now, even)
+        if self._latest is None or self._latest.stage is self._written_stage:
+            # Steps come at an even distance, and leave room for a change of stage.
+            return self._writes[-1] + 1 / (MAX_WRITES - 1) - now
+        return self._writes[0] + 1.0 - now if len(self._writes) == MAX_WRITES else 0.0
 
     def _eta_seconds(self, progress: Progress) -> float | None:
         """Return the time until the end of the stage by the steps that were measured."""

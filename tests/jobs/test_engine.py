@@ -1,0 +1,74 @@
+"""What is relied on of Procrastinate, and how the engine bears a database that is away."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from importlib.metadata import version
+
+import psycopg
+import pytest
+from procrastinate import exceptions
+from procrastinate.schema import SchemaManager
+
+from cinelet.clock import FakeClock
+from cinelet.jobs import engine
+from cinelet.jobs.engine import PatientConnector
+from tests.jobs.shop import Shop
+
+
+def test_the_schema_of_the_engine_is_the_one_that_migration_2_was_made_with():
+    known = "c70ec4b400a60ad9"
+    assert version("procrastinate").startswith("3.10.")
+    assert hashlib.sha256(SchemaManager.get_schema().encode()).hexdigest().startswith(known)
+
+
+def test_our_triggers_enqueue_as_the_engine_itself_would(with_shop):
+    async def work(shop: Shop):
+        made = await shop.submit(options={"priority": 3})
+        async with shop.jobs.database.connection() as connection:
+            rows = await connection.execute(
+                "SELECT task_name, queue_name, priority, args, status, queueing_lock FROM procrastinate_jobs"
+            )
+            return made, await rows.fetchall()
+
+    made, (row,) = with_shop(work)
+    args = {"generation_id": made.id, "lost_attempt": None}
+    assert row == (engine.TASK, "remote", 3, args, "todo", made.id)
+
+
+class Away:
+    """Fails as a connector does while the database is away, so many times."""
+
+    def __init__(self, times: int, cause: Exception) -> None:
+        self.left = times
+        self.cause = cause
+
+    async def __call__(self) -> str:
+        if self.left:
+            self.left -= 1
+            raise exceptions.ConnectorException("no") from self.cause
+        return "here"
+
+
+def _connector(clock: FakeClock) -> PatientConnector:
+    return PatientConnector(None, clock)  # type: ignore[arg-type]  # nothing is asked of the database
+
+
+def test_the_engine_asks_again_while_the_database_is_away():
+    clock = FakeClock()
+    assert asyncio.run(_connector(clock)._patiently(Away(8, psycopg.OperationalError("gone")))) == "here"
+    assert clock.pauses_seconds == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 2, 2, 2])
+
+
+def test_the_engine_does_not_repeat_what_the_database_refuses():
+    clock = FakeClock()
+    with pytest.raises(exceptions.ConnectorException):
+        asyncio.run(_connector(clock)._patiently(Away(1, psycopg.errors.UniqueViolation("twice"))))
+    assert clock.pauses_seconds == []
+
+
+def test_the_engine_gives_up_after_a_while(monkeypatch):
+    monkeypatch.setattr(engine, "PATIENCE_SECONDS", -1)
+    with pytest.raises(exceptions.ConnectorException):
+        asyncio.run(_connector(FakeClock())._patiently(Away(99, psycopg.OperationalError("gone"))))
