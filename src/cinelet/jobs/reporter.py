@@ -68,10 +68,11 @@ class Reporter:
         if not self._writes:
             return 0.0
         now = self._clock.monotonic()
+        within_a_second = self._writes[0] + 1.0 - now if len(self._writes) == MAX_WRITES else 0.0
         if self._latest is None or self._latest.stage is self._written_stage:
             # Steps come at an even distance, and leave room for a change of stage.
-            return self._writes[-1] + 1 / (MAX_WRITES - 1) - now
-        return self._writes[0] + 1.0 - now if len(self._writes) == MAX_WRITES else 0.0
+            return max(within_a_second, self._writes[-1] + 1 / (MAX_WRITES - 1) - now)
+        return within_a_second
 
     def _eta_seconds(self, progress: Progress) -> float | None:
         """Return the time until the end of the stage by the steps that were measured."""
