@@ -20,7 +20,7 @@ from psycopg.sql import SQL, Composed, Identifier, Placeholder
 from psycopg.types.json import Json
 
 from cinelet.domain.errors import ValidationError
-from cinelet.domain.progress import Progress
+from cinelet.domain.progress import Progress, Stage
 from cinelet.jobs.database import Database
 from cinelet.jobs.errors import ClaimLostError, IdempotencyConflictError
 from cinelet.jobs.generation import Generation, Page, Position, is_id, new_id
@@ -31,6 +31,8 @@ MAX_IDEMPOTENCY_KEY_CHARACTERS = 255
 UNFINISHED_PROGRESS = 0.99
 """The most that a running generation can show: 1 means stored."""
 
+_ELSEWHERE = [Stage.QUEUED.value, Stage.DENOISING.value]
+"""Stages in which, with a handle, only a provider works."""
 _FINAL = [state.value for state in State if state.final]
 
 
@@ -120,14 +122,17 @@ class JobLedger:
         """Take a generation to work on; `attempt` of what is returned is the number to write with.
 
         None where it is not waiting, or not yet due. lost_attempt: of a worker that is known to be gone, whose claim
-        may be taken; this counts as a crash. Look at `cancel_requested` before working, and at `handle` to resume.
+        may be taken; this counts as a crash, unless a provider was at work, which no worker dies of. Look at
+        `cancel_requested` before working, and at `handle` to resume.
         """
         return await self._one(
             "UPDATE generations SET state = 'in_progress', worker = %(worker)s, attempt = attempt + 1,"
-            " crashes = crashes + (state = 'in_progress')::int, started_at = coalesce(started_at, clock_timestamp())"
+            " crashes = crashes + (state = 'in_progress'"
+            " AND NOT (handle IS NOT NULL AND stage = ANY(%(elsewhere)s)))::int,"
+            " started_at = coalesce(started_at, clock_timestamp())"
             " WHERE id = %(id)s AND (state = 'queued' OR (state = 'in_progress' AND attempt = %(lost_attempt)s))"
             " AND (not_before IS NULL OR not_before <= clock_timestamp())",
-            {"id": generation_id, "worker": worker, "lost_attempt": lost_attempt},
+            {"id": generation_id, "worker": worker, "lost_attempt": lost_attempt, "elsewhere": _ELSEWHERE},
         )
 
     async def save_handle(self, generation_id: str, attempt: int, handle: Mapping[str, Any] | None) -> None:
