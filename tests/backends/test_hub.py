@@ -73,3 +73,21 @@ def test_a_video_is_made_by_the_first_provider(tmp_path: Path):
     request = VideoRequest(task=Task.TEXT_TO_VIDEO, prompt="a", model="org/name", duration=1)
     assert asyncio.run(backend.generate(request, Context(tmp_path))).model == "hf:org/name:fal-ai"
     assert asyncio.run(backend.capabilities(MODEL)).model == "org/name"
+
+
+class Local(FakeBackend):
+    """Has one model on this machine."""
+
+    async def revision(self, model: ModelReference) -> str | None:
+        return "commit" if str(model) == "local:org/name" else None
+
+
+def test_a_model_is_in_the_state_that_it_has_here_whoever_will_run_it():
+    for backend in (HubBackend(remote=Remote, local=Local), HubBackend(remote=None, local=Local)):
+        assert asyncio.run(backend.revision(MODEL)) == "commit"
+        assert asyncio.run(backend.revision(ModelReference.parse("org/other"))) is None
+
+
+def test_where_nothing_runs_here_or_can_tell_no_state_is_known():
+    for backend in (HubBackend(remote=Remote, local=None), HubBackend(remote=None, local=FakeBackend)):
+        assert asyncio.run(backend.revision(MODEL)) is None

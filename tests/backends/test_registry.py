@@ -14,6 +14,13 @@ from cinelet.domain.model import ModelReference
 from cinelet.testing import BackendContract, ContractCase, FakeBackend
 
 
+class Revised(FakeBackend):
+    """Knows the state of its models."""
+
+    async def revision(self, model: ModelReference) -> str | None:
+        return f"state of {model}"
+
+
 class RefusesToClose(FakeBackend):
     async def aclose(self) -> None:
         raise RuntimeError("stuck")
@@ -124,3 +131,17 @@ def test_installed_plugins_are_found_by_their_entry_points(tmp_path: Path, monke
     monkeypatch.syspath_prepend(str(tmp_path))
     assert isinstance(backend_of(BackendRegistry({}), "odd:x"), FakeBackend)
     assert "odd" in installed_plugins()
+
+
+def test_a_model_is_in_the_state_that_its_backend_names() -> None:
+    registry = BackendRegistry(
+        {"local": Revised, "embedded": FakeBackend}, plugins=lambda: plugin("broken", "os:nothing")
+    )
+
+    def revision(reference: str) -> str | None:
+        return asyncio.run(registry.revision(ModelReference.parse(reference)))
+
+    assert revision("local:org/name") == "state of local:org/name"
+    assert revision("embedded") is None, "its backend cannot tell"
+    assert revision("hf:org/name") is None, "nobody serves it"
+    assert revision("broken:model") is None, "its plugin does not load"

@@ -41,7 +41,7 @@ def test_every_option_reaches_the_model(cinelet: Command, backend: FakeBackend, 
         "generate", "a cat", "--model", "fake:x", "--image", "cat.png", "--negative-prompt", "blur",
         "--duration", "1.5", "--fps", "4", "--steps", "2", "--seed", "3", "--size", "96x64",
         "--guidance", "2.5", "--preset", "high", "--codec", "vp9", "--image-fit", "pad",
-        "--deadline", "60", "-o", "cat.webm",
+        "--cache", "refresh", "--deadline", "60", "-o", "cat.webm",
     )  # fmt: skip
     assert done.code == 0, done.err
     (request,) = backend.requests
@@ -49,6 +49,7 @@ def test_every_option_reaches_the_model(cinelet: Command, backend: FakeBackend, 
     assert (request.prompt, request.negative_prompt, request.duration, request.fps) == ("a cat", "blur", 1.5, 4)
     assert (request.num_inference_steps, request.seed, request.width, request.height) == (2, 3, 96, 64)
     assert (request.guidance_scale, request.preset, request.codec, request.image_fit) == (2.5, "high", "vp9", "pad")
+    assert request.cache == "refresh"
     assert probe(bare / "cat.webm").codec == "vp9"
 
 
@@ -56,6 +57,19 @@ def test_without_options_the_model_chooses(cinelet: Command, backend: FakeBacken
     assert cinelet("generate", "a cat", "--model", "fake:x").code == 0
     (request,) = backend.requests
     assert (request.duration, request.fps, request.num_inference_steps, request.seed) == (6, 8, None, None)
+
+
+def test_a_video_from_the_cache_is_said_to_be(
+    cinelet: Command, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CINELET_CACHE_SIZE", "1000000")
+    words = ["generate", "a cat", *SHORT, "--seed", "3"]
+    first, second, third = cinelet(*words), cinelet(*words), cinelet(*words, "--cache", "refresh", "--json")
+    assert ", made in " in first.out
+    assert ", from the cache, made before in " in second.out
+    assert third.json["cache"] == "made"
+    assert "--cache refresh" in third.json["command"]
+    assert len(backend.requests) == 2
 
 
 def test_changes_are_told(cinelet: Command, backend: FakeBackend) -> None:

@@ -157,6 +157,22 @@ def test_an_image_is_told_as_its_size(tmp_path: Path) -> None:
     assert result(tmp_path / "work", request=asked).asked["image_size"] == 5
 
 
+@pytest.mark.parametrize(("mode", "words"), [("use", ""), ("refresh", "--cache refresh"), ("off", "--cache off")])
+def test_the_command_says_how_the_cache_was_used_unless_that_is_the_usual_way(
+    tmp_path: Path, mode: str, words: str
+) -> None:
+    asked = VideoRequest(task=Task.TEXT_TO_VIDEO, prompt="a red circle", cache=mode)
+    made = result(tmp_path / "work", request=asked)
+    assert words in made.command()
+    assert ("--cache" in made.command()) == bool(words)
+    assert made.asked["cache"] == mode
+
+
+def test_a_result_says_where_it_came_from(tmp_path: Path) -> None:
+    assert result(tmp_path / "made").to_dict()["cache"] == "off"
+    assert result(tmp_path / "hit", cache="hit").to_dict()["cache"] == "hit"
+
+
 def test_the_command_repeats_what_was_asked_with_the_seed_that_was_used(tmp_path: Path) -> None:
     asked = VideoRequest(
         task=Task.IMAGE_TO_VIDEO, image=b"x", prompt="it's a 'cat'; rm -rf /", width=64, height=48, fps=5, codec="av1"

@@ -182,7 +182,10 @@ def test_nobody_else_can_reach_the_server(directory):
         assert process.uids().real != 0
 
 
-def test_a_directory_with_a_long_name_works(copy_data, tmp_path):
+@pytest.mark.parametrize("temporary", ["", "long" * 30])
+def test_a_directory_with_a_long_name_works(copy_data, tmp_path, monkeypatch, temporary):
+    (tmp_path / "temporary" / temporary).mkdir(parents=True)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary" / temporary) if temporary else None)
     directory = copy_data(tmp_path / ("long" * 30))
     with attached(directory) as server:
         assert len(str(server.folder)) > MAX_SOCKET_PATH_BYTES

@@ -169,6 +169,18 @@ def test_another_revision_is_another_video(library: Library) -> None:
     assert library.answer(revision="a").how == "hit"
 
 
+def test_a_model_that_comes_with_its_first_video_is_found_under_what_came(library: Library) -> None:
+    async def revision() -> str | None:
+        return "commit" if library.maker.made else None
+
+    async def two() -> list[str]:
+        asks = [library.cache.answer(a_request(), Context(library.folder()), library.maker.of(a_request()),
+                                     revision=revision) for _ in range(2)]  # fmt: skip
+        return [(await ask).how for ask in asks]
+
+    assert asyncio.run(two()) == ["made", "hit"]
+
+
 def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1

@@ -252,6 +252,36 @@ def test_a_providers_handle_is_saved_for_everybody(tmp_path: Path) -> None:
     assert play(tmp_path, scene, closed).handles == [[{"job": 1}, None], [{"job": 1}, None]]
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_job_that_somebody_hands_over_goes_on_at_its_provider(tmp_path: Path, order: tuple[int, int]) -> None:
+    """Whoever else waits and cancels must not cancel a job that another process goes on with."""
+
+    async def scene(crowd: Crowd) -> None:
+        crowd.maker.gate.clear()
+        tasks = [await crowd.join(), await crowd.join()]
+        leave = [crowd.contexts[0].hand_over, crowd.contexts[1].cancel]
+        for who in order:
+            leave[who]()
+            with pytest.raises(GenerationCancelledError):
+                await tasks[who]
+        assert crowd.maker.contexts[0].handed_over
+
+    play(tmp_path, scene)
+
+
+def test_a_job_that_all_cancel_is_not_handed_over(tmp_path: Path) -> None:
+    async def scene(crowd: Crowd) -> None:
+        crowd.maker.gate.clear()
+        task = await crowd.join()
+        crowd.contexts[0].cancel()
+        with pytest.raises(GenerationCancelledError):
+            await task
+        assert crowd.maker.contexts[0].cancelled
+        assert not crowd.maker.contexts[0].handed_over
+
+    play(tmp_path, scene)
+
+
 def test_a_file_that_cannot_be_copied_fails_only_for_that_one(tmp_path: Path, temporary: Path) -> None:
     async def scene(crowd: Crowd) -> None:
         tasks = [await crowd.join(), await crowd.join()]

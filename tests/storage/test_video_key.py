@@ -57,8 +57,9 @@ def test_the_order_of_fields_does_not_matter(fields: dict[str, Any], data: st.Da
 
 
 @given(fields=REQUESTS)
-def test_whether_another_model_may_do_it_does_not_matter(fields: dict[str, Any]) -> None:
+def test_whether_another_model_or_the_cache_may_do_it_does_not_matter(fields: dict[str, Any]) -> None:
     assert key({**fields, "fallback": True}) == key({**fields, "fallback": False})
+    assert len({key({**fields, "cache": mode}) for mode in ("use", "refresh", "off")}) == 1
 
 
 def test_a_number_is_the_same_however_it_is_written() -> None:

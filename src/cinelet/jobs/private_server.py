@@ -31,6 +31,8 @@ START_SECONDS = 60.0
 LOCK_POLL_SECONDS = 0.02
 MAX_SOCKET_PATH_BYTES = 100
 """The kernel's limit is 107 on Linux and 103 on macOS; a longer one is reached by a link with a short name."""
+MAX_LINK_FOLDER_BYTES = 50
+"""Of the folder for that link: a temporary folder may have a long name as well."""
 SOCKET_NAME = ".s.PGSQL.5432"
 SERVER_ACCOUNT = "nobody"
 """PostgreSQL refuses to run as root; this account exists everywhere."""
@@ -146,7 +148,10 @@ class PrivateServer:
             return self.folder
         with self._guard:
             if self._link is None:
-                self._link = tempfile.TemporaryDirectory(prefix="cinelet-")
+                usual = tempfile.gettempdir()
+                # A private folder is made inside, so the common one is safe.
+                short = usual if len(usual) <= MAX_LINK_FOLDER_BYTES else "/tmp"  # noqa: S108
+                self._link = tempfile.TemporaryDirectory(prefix="cinelet-", dir=short)
                 Path(self._link.name, "postgres").symlink_to(self.folder)
             return Path(self._link.name, "postgres")
 

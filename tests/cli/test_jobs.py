@@ -1,0 +1,139 @@
+"""`cinelet jobs`, `cinelet db` and `cinelet batch`, on a private database of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cinelet.media.probe import probe
+from cinelet.testing import FakeBackend, example_image
+from tests.cli.conftest import Command
+from tests.jobs.conftest import copy_data, processes_of
+
+__all__ = ["copy_data", "processes_of"]
+
+
+@pytest.fixture(autouse=True)
+def own_database(bare: Path, copy_data: Callable[[Path], Path], processes_of: Callable[[Path], list[int]]):
+    data = copy_data(bare.parent / "data")
+    yield
+    assert processes_of(data / "database" / "postgres") == [], "the last command stops the server"
+
+
+@pytest.fixture
+def submitted(cinelet: Command) -> str:
+    return cinelet("jobs", "submit", "a red circle", "--seed", "3", "--duration", "1").out.strip()
+
+
+def _batch(folder: Path, *lines: object) -> Path:
+    file = folder / "prompts.jsonl"
+    file.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines) + "\n")
+    return file
+
+
+def test_what_is_submitted_is_listed_shown_and_cancelled(cinelet: Command, submitted: str) -> None:
+    (listed,) = cinelet("jobs", "list").out.splitlines()
+    assert listed.startswith(submitted)
+    assert "queued" in listed
+    assert "a red circle" in listed
+    assert "0 before it in the queue local" in cinelet("jobs", "show", submitted).out
+    assert cinelet("jobs", "cancel", submitted[:12]).out == f"{submitted} is cancelled\n"
+    assert cinelet("jobs", "cancel", submitted).out == f"{submitted} is cancelled already\n"
+    assert cinelet("jobs", "list", "--state", "queued").out == ""
+    again = cinelet("jobs", "retry", submitted).out.strip()
+    assert again != submitted
+    assert cinelet("jobs", "show", again, "--json").json["request"]["seed"] == 3
+
+
+def test_a_key_gives_the_same_generation(cinelet: Command) -> None:
+    first, second = (cinelet("jobs", "submit", "x", "--key", "k") for _ in range(2))
+    assert first.out == second.out
+    assert "asked for before" in second.err
+    other = cinelet("jobs", "submit", "y", "--key", "k")
+    assert (other.code, "idempotency key" in other.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "why"),
+    [
+        (("jobs", "show", "gen_nothing"), 1, "There is no generation 'gen_nothing'"),
+        (("jobs", "list", "--state", "lost"), 2, "There is no state 'lost'"),
+        (("jobs", "submit", ""), 2, "Prompt must be 1-1000 characters"),
+        (("worker", "--queues", "fast"), 2, "There is no queue fast"),
+        (("db", "restore", "none.dump"), 1, "There is no dump none.dump"),
+        (("batch", "none.jsonl"), 2, "The batch none.jsonl cannot be read"),
+    ],
+)
+def test_a_wrong_word_is_one_line(cinelet: Command, words: tuple[str, ...], code: int, why: str) -> None:
+    done = cinelet(*words)
+    assert done.code == code
+    assert done.err.startswith(f"error: {why}")
+    assert done.err.count("\n") == 1
+
+
+def test_a_dump_brings_the_jobs_back(cinelet: Command, submitted: str, bare: Path) -> None:
+    assert cinelet("db", "dump", "jobs.dump").code == 0
+    assert (bare / "jobs.dump").stat().st_mode & 0o077 == 0
+    later = cinelet("jobs", "submit", "another").out.strip()
+    refused = cinelet("db", "restore", "jobs.dump")
+    assert (refused.code, "--force" in refused.err) == (2, True)
+    assert cinelet("db", "restore", "jobs.dump", "--force").code == 0
+    ids = [generation["id"] for generation in cinelet("jobs", "list", "--json").json]
+    assert ids == [submitted] != [later]
+    status = cinelet("db", "status", "--json").json
+    assert (status["generations"], status["private"]) == ({"queued": 1}, True)
+
+
+def test_a_batch_makes_a_video_of_each_good_line_and_names_the_others(
+    cinelet: Command, backend: FakeBackend, bare: Path
+) -> None:
+    (bare / "cat.png").write_bytes(example_image())
+    file = _batch(
+        bare,
+        {"prompt": "a red circle", "duration": 1, "seed": 1},
+        "# no json",
+        {"prompt": "a cat", "image": "cat.png", "duration": 1, "codec": "vp9"},
+        {"prompt": "x", "fps": 0},
+        {"prompt": "x", "speed": 3},
+        {"prompt": "x", "image": "none.png"},
+        [1],
+    )
+    done = cinelet("batch", file, "--out", "out")
+    assert done.code == 1
+    assert sorted(path.name for path in (bare / "out").iterdir()) == ["001-a-red-circle.mp4", "003-a-cat.webm"]
+    assert probe(bare / "out" / "003-a-cat.webm").codec == "vp9"
+    assert {line.split(": ")[1] for line in done.err.splitlines() if line.startswith("error: ")} == {
+        f"line {number}" for number in (2, 4, 5, 6, 7)
+    }
+    assert "speed" in done.err
+    assert done.out == "2 made, 5 failed (lines 2, 4, 5, 6, 7); in out\n"
+    made = len(backend.requests)
+
+    again = cinelet("batch", file, "--out", "out", "--json").json
+    assert (again["made"], again["failed"], again["left"]) == (2, 5, 0)
+    assert len(backend.requests) == made, "nothing is made twice"
+
+
+def test_a_video_that_was_deleted_is_saved_again_and_not_made_again(
+    cinelet: Command, backend: FakeBackend, bare: Path
+) -> None:
+    file = _batch(bare, {"prompt": "a red circle", "duration": 1})
+    assert cinelet("batch", file, "--out", "out").code == 0
+    (bare / "out" / "001-a-red-circle.mp4").unlink()
+    assert cinelet("batch", file, "--out", "out").code == 0
+    assert (bare / "out" / "001-a-red-circle.mp4").is_file()
+    assert len(backend.requests) == 1
+
+
+def test_the_video_of_a_generation_is_saved(cinelet: Command, bare: Path) -> None:
+    cinelet("batch", _batch(bare, {"prompt": "a red circle", "duration": 1}), "--out", "out", "--quiet")
+    (generation,) = cinelet("jobs", "list", "--state", "completed", "--json").json
+    shown = cinelet("jobs", "show", generation["id"]).out
+    assert "64x48, 1 s" in shown
+    saved = cinelet("jobs", "save", generation["id"], "-o", "mine.mp4")
+    assert saved.out == "mine.mp4\n"
+    assert probe(bare / "mine.mp4").sha256 == generation["result"]["sha256"]
+    assert cinelet("jobs", "watch", generation["id"]).out.splitlines()[-1] == "100% completed"
