@@ -29,7 +29,10 @@ def serve(script: dict[str, Any]) -> None:
         print(internet.wire.port if internet.video else "", flush=True)
         sys.stdin.read()
         stages = Counter(request.stage for request in internet.requests)
-        counts = {"posts": internet.posts, "paid": internet.paid(), "requests": len(internet.requests), **stages}
+        jobs = Counter(job.prompt for job in internet.jobs)
+        twice = sum(count > 1 for count in jobs.values())
+        paid = {"paid": internet.paid(), "paid_twice": twice}
+        counts = {"posts": internet.posts, **paid, "requests": len(internet.requests), **stages}
         print(json.dumps({**counts, "cpu_seconds": time.process_time()}), flush=True)
 
 

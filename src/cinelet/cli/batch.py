@@ -176,14 +176,16 @@ async def _run(batch: Batch, jobs: DurableJobs, *, concurrency: int, view: _View
     asking = asyncio.create_task(_ask(batch, jobs, lines))
     try:
         with view:
-            while not interrupted.is_set() and any(line.open for line in batch.lines):
+            while not interrupted.is_set():
+                batch.changed.clear()
                 _raise_what_ended(working, asking)
                 await _collect(batch, jobs, lines)
                 view.show()
+                if not any(line.open for line in batch.lines):
+                    break
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_AGAIN_SECONDS):
                         await batch.changed.wait()
-                batch.changed.clear()
         return interrupted.is_set()
     finally:
         asking.cancel()

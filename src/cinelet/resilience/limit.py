@@ -88,13 +88,9 @@ class _Places:
             self._admit()
 
     def leave(self, ticket: Ticket) -> None:
-        """Leave the line, or the place that the ticket was given meanwhile."""
-        with self._lock:
-            if ticket in self._line:
-                self._line.remove(ticket)
-            elif not ticket.cancel():
-                self._taken -= 1
-                self._admit()
+        """Leave the line, or the place that the ticket was given meanwhile; in line, its turn passes to the next."""
+        if not ticket.cancel():
+            self.give_back()
 
     def _admit(self) -> None:
         while self._line and self._taken < self._limit:
