@@ -107,11 +107,16 @@ class Shop:
         assert found is not None
         return found
 
+    async def claim(self, generation_id: str, *, worker: str, lost_attempt: int | None = None) -> Generation:
+        claimed = await self.ledger.claim(generation_id, worker=worker, lost_attempt=lost_attempt)
+        assert claimed is not None
+        return claimed
+
     async def engine_jobs(self) -> int:
         async with self.jobs.database.connection() as connection:
             row = await (await connection.execute("SELECT count(*) FROM procrastinate_jobs")).fetchone()
         assert row is not None
-        return row[0]
+        return int(row[0])
 
 
 def run_shop(

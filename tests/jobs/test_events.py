@@ -17,7 +17,7 @@ from tests.jobs.shop import Shop
 async def _written(shop: Shop, *, steps: int = 3):
     """Make a generation that goes through some steps."""
     made = await shop.submit()
-    claimed = await shop.ledger.claim(made.id, worker="w")
+    claimed = await shop.claim(made.id, worker="w")
     for step in range(steps):
         await shop.ledger.progress(made.id, claimed.attempt, Progress(Stage.DENOISING, step / 10, step, 10, note="run"))
     return claimed
@@ -89,6 +89,7 @@ def test_a_hundred_watchers_cost_one_listener(with_shop):
             row = await (await connection.execute(query, [f"%{shop.jobs.database.schema}_generations%"])).fetchone()
         await shop.ledger.cancel(claimed.id, claimed.attempt)
         told = await asyncio.gather(*watching)
+        assert row is not None
         return row[0], told
 
     listeners, told = with_shop(work)

@@ -152,7 +152,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert (claimed is not None) == possible
         if claimed is not None:
             assert claimed.attempt == before.attempt + 1
-            elsewhere = before.handle is not None and before.stage == "denoising"
+            elsewhere = before.handle is not None and before.stage in {None, "denoising"}
             assert claimed.crashes == before.crashes + (before.state is State.IN_PROGRESS and not elsewhere)
             self.check(claimed, to=State.IN_PROGRESS)
         return generation_id, self.known[generation_id].attempt

@@ -44,7 +44,6 @@ def with_farm(data_directory: Path, schema: str, tmp_path: Path) -> Callable[...
             with Farm(**script) as farm:
                 return await work(shop, farm)
 
-        places = {"data_directory": directory, "schema": schema, "folder": tmp_path}
-        return run_shop(farmed, make_backend=FakeBackend, **places)
+        return run_shop(farmed, make_backend=FakeBackend, data_directory=directory, schema=schema, folder=tmp_path)
 
     return run

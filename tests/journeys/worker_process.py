@@ -54,8 +54,8 @@ def make_backend(script: dict[str, Any]) -> Backend:
 async def work(script: dict[str, Any]) -> None:
     """Run one worker until SIGTERM."""
     engine.HEARTBEAT_SECONDS, engine.STALLED_SECONDS = HEARTBEAT_SECONDS, STALLED_SECONDS
-    worker_module.STALLED_SECONDS, worker_module.SWEEP_SECONDS = STALLED_SECONDS, SWEEP_SECONDS
-    worker_module.SWEEPS_OF_ALL = 3
+    shortened = {"STALLED_SECONDS": STALLED_SECONDS, "SWEEP_SECONDS": SWEEP_SECONDS, "SWEEPS_OF_ALL": 3}
+    vars(worker_module).update(shortened)
     settings = Settings(
         database_url=None,
         data_directory=Path(script["data_directory"]),

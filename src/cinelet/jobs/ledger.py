@@ -128,7 +128,7 @@ class JobLedger:
         return await self._one(
             "UPDATE generations SET state = 'in_progress', worker = %(worker)s, attempt = attempt + 1,"
             " crashes = crashes + (state = 'in_progress'"
-            " AND NOT (handle IS NOT NULL AND stage = ANY(%(elsewhere)s)))::int,"
+            " AND NOT (handle IS NOT NULL AND coalesce(stage = ANY(%(elsewhere)s), true)))::int,"
             " started_at = coalesce(started_at, clock_timestamp())"
             " WHERE id = %(id)s AND (state = 'queued' OR (state = 'in_progress' AND attempt = %(lost_attempt)s))"
             " AND (not_before IS NULL OR not_before <= clock_timestamp())",
