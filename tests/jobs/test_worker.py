@@ -125,12 +125,13 @@ def test_a_cancel_of_a_job_that_waits_with_its_provider_is_done_by_the_next_work
     assert (backend.submitted, backend.resumed, backend.cancelled) == (1, 1, 1)
 
 
-def test_a_stopping_worker_hands_over_what_runs_at_a_provider(with_shop):
+@pytest.mark.parametrize("cache", [False, True])
+def test_a_stopping_worker_hands_over_what_runs_at_a_provider(with_shop, cache):
     backend = PaidBackend()
 
     async def work(shop: Shop):
         async with shop.working():
-            made = [await shop.submit(f"gull {n}") for n in range(3)]
+            made = [await shop.submit(f"gull {n}", seed=n) for n in range(3)]
             for one in made:
                 await shop.until(one, lambda found: (found.handle or {}).get("id") is not None)
         between = [await shop.get(one) for one in made]
@@ -140,7 +141,7 @@ def test_a_stopping_worker_hands_over_what_runs_at_a_provider(with_shop):
         async with shop.working():
             return [await shop.ended(one) for one in made]
 
-    done = with_shop(work, make_backend=lambda: backend)
+    done = with_shop(work, make_backend=lambda: backend, cache=cache)
     assert {one.state for one in done} == {State.COMPLETED}
     assert (backend.submitted, backend.resumed, backend.cancelled) == (3, 3, 0)
 
