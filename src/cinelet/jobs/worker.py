@@ -7,7 +7,6 @@ import os
 import platform
 import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -28,9 +27,10 @@ from cinelet.jobs.generation import Generation
 from cinelet.jobs.ledger import JobLedger
 from cinelet.jobs.queue import restored_request
 from cinelet.jobs.reporter import Reporter
+from cinelet.jobs.work_folder import make_work_folder, remove_abandoned
 from cinelet.observability.logs import get_logger
 from cinelet.resilience.attempts import collecting
-from cinelet.service import FOLDER_PREFIX, VideoService
+from cinelet.service import VideoService
 from cinelet.storage.blobs import BlobStore
 
 LOCAL_QUEUE = "local"
@@ -101,6 +101,7 @@ class Worker:
 
     async def run(self) -> None:
         """Work until `stop`, then hand over what runs at providers, and give what runs here some seconds to end."""
+        await asyncio.to_thread(remove_abandoned)
         engine = Engine(self._database, self.work_on, clock=self._clock)
         async with Events(self._database, self.ledger, clock=self._clock) as events, engine:
             take_back = events.on_event(self._told)
@@ -136,7 +137,7 @@ class Worker:
         )
         if claimed is None:
             return
-        folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=FOLDER_PREFIX))
+        folder = await asyncio.to_thread(make_work_folder)
         try:
             await self._claimed(claimed, folder)
         finally:

@@ -1,0 +1,46 @@
+"""Where a worker keeps a video until it is stored: a folder a generation, which outlives no worker for long."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+_PREFIX = "cinelet-work"
+_NAME = re.compile(rf"{_PREFIX}-(\d+)-\w+", re.ASCII)
+
+
+def make_work_folder() -> Path:
+    """Return a new private folder whose name tells whose it is."""
+    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}-{os.getpid()}-"))
+
+
+def remove_abandoned() -> int:
+    """Remove the folders of processes that are gone, and return how many; those of other users stay."""
+    removed = 0
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}-*"):
+        named = _NAME.fullmatch(folder.name)
+        if named and not _lives(int(named[1])) and _is_mine(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            removed += 1
+    return removed
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True  # somebody else's, or no number of a process
+    return True
+
+
+def _is_mine(folder: Path) -> bool:
+    try:
+        facts = folder.lstat()
+    except OSError:
+        return False
+    return facts.st_uid == os.geteuid() and not folder.is_symlink()
