@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +34,6 @@ def test_what_is_named_otherwise_stays(temporary: Path, name: str) -> None:
 
 def test_a_link_leads_to_no_other_folder(temporary: Path) -> None:
     (temporary / "precious").mkdir()
-    os.symlink(temporary / "precious", temporary / "cinelet-work-999999-a")
+    (temporary / "cinelet-work-999999-a").symlink_to(temporary / "precious")
     assert remove_abandoned() == 0
     assert (temporary / "precious").is_dir()
