@@ -138,6 +138,13 @@ class Database:
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise DatabaseUnavailableError(f"The database at {self.where} failed: {_reason(error)}") from error
 
+    @asynccontextmanager
+    async def locked(self, name: str) -> AsyncIterator[None]:
+        """Keep every other process out of what it does under the same name."""
+        async with self.connection() as connection, connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", [name])
+            yield
+
     @property
     def pool(self) -> AsyncConnectionPool[AsyncConnection[Any]]:
         """The connections, for another library that shares them."""

@@ -69,7 +69,7 @@ class DurableJobs:
             self.service = await stack.enter_async_context(settings.make_service())
             self.events = await stack.enter_async_context(Events(self.database, self.ledger))
             self.queue = JobQueue(
-                self.ledger,
+                self.database,
                 self.store,
                 self.service,
                 queue_of=settings.queue_of,
@@ -80,6 +80,17 @@ class DurableJobs:
 
     async def __aexit__(self, *exception: object) -> None:
         await self._stack.aclose()
+
+    async def workers(self, *, seen_within_seconds: float) -> int:
+        """Return how many queues are being worked on, by workers that were heard of lately."""
+        async with self.database.connection() as connection:
+            found = await connection.execute(
+                "SELECT count(*) FROM procrastinate_workers"
+                " WHERE last_heartbeat > clock_timestamp() - make_interval(secs => %s)",
+                [seen_within_seconds],
+            )
+            row = await found.fetchone()
+        return int(row[0]) if row else 0
 
     def worker(self, queues: Mapping[str, int]) -> Worker:
         """Return a worker of this process. queues: how many at once of each."""

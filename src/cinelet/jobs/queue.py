@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from cinelet.domain.errors import CapacityError, ProcessingError, ValidationError
 from cinelet.domain.request import VideoRequest
+from cinelet.jobs.database import Database
 from cinelet.jobs.generation import Generation
 from cinelet.jobs.ledger import Inserted, JobLedger
 from cinelet.jobs.states import State
@@ -19,6 +21,7 @@ from cinelet.storage.blobs import BlobStore, key_of
 
 IMAGE_KEY = "image_key"
 """In a stored request: where its image is, which itself is no JSON."""
+_IMAGE_COLUMN = f"request ->> '{IMAGE_KEY}'"
 LOCAL_OWNER = "local"
 """Who owns what the command line asks for."""
 
@@ -28,14 +31,15 @@ class JobQueue:
 
     def __init__(
         self,
-        ledger: JobLedger,
+        database: Database,
         store: BlobStore,
         service: VideoService,
         *,
         queue_of: Callable[[str], str],
         max_waiting: int,
     ) -> None:
-        self.ledger = ledger
+        self.ledger = JobLedger(database)
+        self._database = database
         self.store = store
         self._service = service
         self._queue_of = queue_of
@@ -99,13 +103,35 @@ class JobQueue:
         )
         return inserted.generation
 
-    async def save(self, generation: Generation, path: Path) -> Path:
+    async def save(self, generation: Generation, path: str | os.PathLike[str]) -> Path:
         """Write the video of a completed generation to `path` in one step, and check it."""
+        path = Path(path)
         if generation.result is None:
             message = f"{generation.id} is {generation.state}; only a completed generation has a video"
             raise ValidationError(message, {"id": f"Is {generation.state}"})
         await self.store.get_to_file(generation.result["blob"], path)
         return path
+
+    async def delete(self, generation: Generation) -> None:
+        """Forget a generation that has ended, and remove its video and its image where nothing else uses them.
+
+        Raises `ValidationError` while it goes on.
+        """
+        await self.ledger.delete(generation.id)
+        result, request = generation.result or {}, generation.request
+        for column, key in (("result ->> 'blob'", result.get("blob")), (_IMAGE_COLUMN, request.get(IMAGE_KEY))):
+            if key is not None:
+                async with self._database.locked(key):
+                    if not await self._is_used(column, key):
+                        await self.store.delete(key)
+
+    async def _is_used(self, column: str, key: str) -> bool:
+        async with self._database.connection() as connection:
+            found = await connection.execute(
+                f"SELECT FROM generations WHERE {column} = %s LIMIT 1",
+                [key],
+            )
+            return await found.fetchone() is not None
 
     async def _kept_image(self, image: bytes) -> str:
         sha256 = await asyncio.to_thread(lambda: hashlib.sha256(image).hexdigest())

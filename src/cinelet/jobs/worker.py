@@ -19,6 +19,7 @@ from cinelet.domain.backend import Context, Handle
 from cinelet.domain.errors import CineletError, GenerationCancelledError, ProcessingError
 from cinelet.domain.progress import Progress
 from cinelet.domain.result import Attempt
+from cinelet.domain.video import VideoResult
 from cinelet.jobs.database import Database
 from cinelet.jobs.engine import STALLED_SECONDS, Engine
 from cinelet.jobs.errors import ClaimLostError, DatabaseUnavailableError
@@ -31,7 +32,7 @@ from cinelet.jobs.work_folder import make_work_folder, remove_abandoned
 from cinelet.observability.logs import get_logger
 from cinelet.resilience.attempts import collecting
 from cinelet.service import VideoService
-from cinelet.storage.blobs import BlobStore
+from cinelet.storage.blobs import BlobStore, key_of
 
 LOCAL_QUEUE = "local"
 MAX_CRASHES = 3
@@ -191,19 +192,7 @@ class Worker:
             request = await restored_request(run.generation.request, self._store)
             result = await self._service.generate(request, run.context)
             # From here on a stop has nothing left to save: storing is short, and the work is paid for.
-            blob = await self._persisted(
-                lambda: self._store.put_file(result.path, suffix=result.path.suffix, sha256=result.facts.sha256)
-            )
-            known = result.to_dict()
-            known.pop("path")
-            await self._persisted(
-                lambda: self.ledger.complete(
-                    *run.claim,
-                    model=result.model,
-                    result={**known, "blob": blob.key},
-                    attempts=[attempt.to_dict() for attempt in result.attempts],
-                )
-            )
+            await self._persisted(lambda: self._stored(run, result))
         except GenerationCancelledError:
             if run.context.handed_over:
                 await self._persisted(lambda: self.ledger.release(*run.claim))
@@ -214,6 +203,18 @@ class Worker:
         except CineletError as error:
             failure = error.to_dict()
             await self._persisted(lambda: self.ledger.fail(*run.claim, error=failure, attempts=_dicts(attempts)))
+
+    async def _stored(self, run: _Run, result: VideoResult) -> None:
+        """Store the video and say so, and let nobody remove it in between as one that is not used."""
+        suffix = result.path.suffix.lower()
+        async with self._database.locked(key_of(result.facts.sha256, suffix=suffix)):
+            blob = await self._store.put_file(result.path, suffix=suffix, sha256=result.facts.sha256)
+            known = result.to_dict()
+            known.pop("path")
+            attempts = [attempt.to_dict() for attempt in result.attempts]
+            await self.ledger.complete(
+                *run.claim, model=result.model, result={**known, "blob": blob.key}, attempts=attempts
+            )
 
     async def _refuse_poison(self, run: _Run) -> None:
         crashes = run.generation.crashes

@@ -1,0 +1,51 @@
+"""The application: routes, errors, limits and request ids around the durable jobs."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+
+from cinelet.api.body_limit import FIELDS_BYTES, BodyLimit
+from cinelet.api.errors import REQUEST_ID, answer_errors
+from cinelet.api.routes import generations, health, image_to_video, models, text_to_video
+from cinelet.api.state import State
+from cinelet.assembly import durable_jobs
+from cinelet.config import Config
+
+DATABASE_CONNECTIONS = 20
+_BASE64 = 4 / 3
+
+
+def make_app(config: Config) -> FastAPI:
+    """Return the application; the database and the store are opened when it starts."""
+
+    @asynccontextmanager
+    async def opened(app: FastAPI) -> AsyncIterator[None]:
+        async with durable_jobs(config, max_connections=DATABASE_CONNECTIONS) as jobs:
+            app.state.cinelet = State(config, jobs)
+            yield
+
+    app = FastAPI(
+        title="cinelet",
+        version=version("cinelet"),
+        description="Videos from a prompt or an image, with any Hugging Face video model.",
+        lifespan=opened,
+        redoc_url=None,
+    )
+    answer_errors(app)
+    for routes in (text_to_video, image_to_video, generations, models, health):
+        app.include_router(routes.router)
+    app.add_middleware(BodyLimit, max_bytes=round(config.max_image_size * _BASE64) + FIELDS_BYTES)
+
+    @app.middleware("http")
+    async def named(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await call_next(request)
+        response.headers[REQUEST_ID] = secrets.token_hex(12)
+        return response
+
+    return app

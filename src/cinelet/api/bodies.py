@@ -1,0 +1,84 @@
+"""What can be sent, as OpenAPI describes it; a field that is not here is refused by name."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cinelet.domain.request import (
+    MAX_FPS,
+    MAX_PROMPT_CHARACTERS,
+    MAX_SEED,
+    MAX_SIDE_PIXELS,
+    MAX_STEPS,
+    CacheMode,
+    Codec,
+    ImageFit,
+    QualityPreset,
+)
+
+Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)]
+
+
+class Parameters(BaseModel):
+    """What a video may be asked to be like. What is left out, the model decides."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    model: str | None = Field(default=None, max_length=500, examples=["embedded", "hf:Wan-AI/Wan2.2-T2V-A14B:fal-ai"])
+    """Model reference; the configured default where there is none."""
+    negative_prompt: Prompt | None = None
+    """What to avoid."""
+    duration: float = Field(default=6, ge=1, allow_inf_nan=False)
+    """Seconds."""
+    fps: int = Field(default=8, ge=1, le=MAX_FPS)
+    """Frames a second."""
+    num_inference_steps: int | None = Field(default=None, ge=1, le=MAX_STEPS)
+    """Denoising steps."""
+    guidance_scale: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
+    """How closely to follow the prompt."""
+    seed: int | None = Field(default=None, ge=0, le=MAX_SEED)
+    """Repeats a video; chosen and reported where there is none."""
+    width: int | None = Field(default=None, ge=16, le=MAX_SIDE_PIXELS)
+    """Pixels; only together with height."""
+    height: int | None = Field(default=None, ge=16, le=MAX_SIDE_PIXELS)
+    """Pixels; only together with width."""
+    preset: QualityPreset | None = None
+    """Quality of the encoding."""
+    codec: Codec = "h264"
+    """h264 and av1 give MP4, vp9 gives WebM."""
+    fallback: bool = True
+    """Whether another model may do it where a remote one fails."""
+    cache: CacheMode = "use"
+    """`use` a video that was made before from the same seed, `refresh` to make it anew, `off` to keep none."""
+    priority: int = Field(default=0, ge=-100, le=100)
+    """Higher ones go first."""
+
+    def values(self) -> dict[str, Any]:
+        """Return what was sent as fields of a `VideoRequest`."""
+        return self.model_dump(exclude={"priority"}, exclude_unset=True)
+
+
+class TextToVideo(Parameters):
+    """A video from a text."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"prompt": "a red circle moving left", "duration": 2}]})
+
+    prompt: Prompt
+    """What the video shows."""
+
+
+class ImageToVideo(Parameters):
+    """A video that begins with an image."""
+
+    prompt: Prompt | None = None
+    """What happens in the video."""
+    image: str = Field(max_length=64 * 1024 * 1024, examples=["data:image/png;base64,iVBORw0KGgo="])
+    """A data URI, or the https address of a PNG, JPEG or WebP file."""
+    image_fit: ImageFit = "crop"
+    """How the image is fitted to the model's size."""
+
+    def values(self) -> dict[str, Any]:
+        """Return what was sent as fields of a `VideoRequest`, but the image."""
+        return self.model_dump(exclude={"priority", "image"}, exclude_unset=True)

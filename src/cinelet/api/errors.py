@@ -1,0 +1,121 @@
+"""From errors to replies: one table, one shape, and never a stack trace."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from cinelet.domain import errors as domain
+from cinelet.domain.errors import CineletError
+from cinelet.jobs import errors as jobs
+from cinelet.observability.logs import get_logger
+from cinelet.storage import errors as storage
+
+# The first that fits: a kind stands before what it is a kind of.
+STATUS: tuple[tuple[type[CineletError], int], ...] = (
+    (jobs.IdempotencyConflictError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (domain.FileSizeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (domain.ValidationError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (domain.ModelUnsupportedError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (domain.ModelNotFoundError, HTTPStatus.NOT_FOUND),
+    (domain.AuthenticationError, HTTPStatus.BAD_GATEWAY),
+    (domain.PaymentRequiredError, HTTPStatus.BAD_GATEWAY),
+    (domain.RateLimitError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (domain.CircuitOpenError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (domain.HuggingFaceAPIError, HTTPStatus.BAD_GATEWAY),
+    (domain.DeadlineExceededError, HTTPStatus.GATEWAY_TIMEOUT),
+    (domain.CapacityError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (domain.GenerationCancelledError, HTTPStatus.CONFLICT),
+    (storage.BlobNotFoundError, HTTPStatus.NOT_FOUND),
+    (storage.StorageError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (jobs.DatabaseUnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (CineletError, HTTPStatus.INTERNAL_SERVER_ERROR),
+)
+BUSY_SECONDS = 5
+"""When to come back, where an error does not say it itself."""
+REQUEST_ID = "x-request-id"
+_logger = get_logger(__name__)
+
+
+class NoSuchGenerationError(CineletError):
+    """There is no such generation, or it is somebody else's: the reply is the same."""
+
+    code = "generation_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such generation")
+
+
+def status_of(error: CineletError) -> int:
+    """Return the status code of an error."""
+    if isinstance(error, NoSuchGenerationError):
+        return HTTPStatus.NOT_FOUND
+    return next(status for kind, status in STATUS if isinstance(error, kind))
+
+
+def body_of(error: CineletError) -> dict[str, Any]:
+    """Return an error as clients see it; `param` is the field that is wrong, where there is one."""
+    facts = error.to_dict()
+    details = facts.get("details") or {}
+    return error_body(
+        code=error.code,
+        message=error.message,
+        kind="invalid_request_error" if status_of(error) < 500 else "server_error",
+        param=next(iter(details), None),
+        details={name: value for name, value in facts.items() if name not in {"code", "message"}},
+    )
+
+
+def error_body(
+    *, code: str, message: str, kind: str, param: str | None = None, details: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the shape of every error."""
+    return {"error": {"code": code, "message": message, "type": kind, "param": param, "details": details or {}}}
+
+
+def reply_to(error: CineletError) -> JSONResponse:
+    """Return the reply to an error."""
+    status = status_of(error)
+    headers = {}
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["retry-after"] = str(round(getattr(error, "retry_after", None) or BUSY_SECONDS))
+    if status == HTTPStatus.CONFLICT:
+        headers["x-should-retry"] = "false"
+    return JSONResponse(body_of(error), status, headers)
+
+
+def answer_errors(app: FastAPI) -> None:
+    """Let every error of a route become a reply."""
+
+    @app.exception_handler(CineletError)
+    async def known(_: Request, error: CineletError) -> JSONResponse:
+        return reply_to(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        details: dict[str, str] = {}
+        for problem in error.errors():
+            place = [str(part) for part in problem["loc"] if part not in {"body", "query", "path", "header"}]
+            # The value is not repeated: it may be a prompt.
+            details[".".join(place) or "body"] = (
+                "Unknown field" if problem["type"] == "extra_forbidden" else problem["msg"]
+            )
+        message = "; ".join(f"{field}: {why}" for field, why in details.items())
+        return reply_to(domain.ValidationError(message, details))
+
+    @app.exception_handler(HTTPException)
+    async def refused(_: Request, error: HTTPException) -> JSONResponse:
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+        body = error_body(code=code, message=str(error.detail), kind="invalid_request_error")
+        return JSONResponse(body, error.status_code, error.headers)
+
+    @app.exception_handler(Exception)
+    async def unknown(request: Request, error: Exception) -> JSONResponse:
+        _logger.error("A request failed", extra={"path": request.url.path}, exc_info=error)
+        message = "Something failed here; the log says what, under this request's id"
+        return JSONResponse(error_body(code="internal_error", message=message, kind="server_error"), 500)

@@ -1,0 +1,122 @@
+"""`/v1/generations`: what was asked for, what became of it, its progress as it happens, and its video."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Path, Query, Request
+from fastapi.responses import Response
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from cinelet.api.state import Jobs, Who, found
+from cinelet.api.view import GenerationPage, GenerationView, event_of, view_of
+from cinelet.api.waiting import video_reply
+from cinelet.domain.errors import ValidationError
+from cinelet.jobs.durable import DurableJobs
+from cinelet.jobs.generation import Generation, Position
+from cinelet.jobs.states import State
+
+HEARTBEAT_SECONDS = 15
+MAX_POSITION = 2**63 - 1
+
+router = APIRouter(prefix="/v1/generations", tags=["generations"])
+Id = Annotated[str, Path(alias="generation_id", max_length=5000)]
+
+
+@router.get("")
+async def list_generations(  # noqa: PLR0917  (filters are named in an address)
+    jobs: Jobs,
+    caller: Who,
+    state: Literal["queued", "in_progress", "completed", "failed", "cancelled"] | None = None,
+    model: Annotated[str | None, Query(max_length=500)] = None,
+    created_from: Annotated[float | None, Query(ge=0, le=4e9)] = None,
+    created_before: Annotated[float | None, Query(ge=0, le=4e9)] = None,
+    after: Annotated[str | None, Query(max_length=200)] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> GenerationPage:
+    """List generations, the newest first. after: `next` of the page before. Times are seconds since the epoch."""
+    page = await jobs.ledger.list(
+        state=None if state is None else State(state),
+        model=model,
+        owner=caller.owner,
+        created_from=_time(created_from),
+        created_before=_time(created_before),
+        after=None if after is None else _position(after),
+        limit=limit,
+    )
+    data = [view_of(generation) for generation in page.generations]
+    return GenerationPage(data=data, next=None if page.next is None else _cursor(page.next))
+
+
+@router.get("/{generation_id}", name="show_generation")
+async def show_generation(generation_id: Id, jobs: Jobs, caller: Who) -> GenerationView:
+    """Show one generation."""
+    return view_of(await found(jobs, generation_id, caller))
+
+
+@router.get("/{generation_id}/events", response_class=EventSourceResponse)
+async def watch_generation(
+    generation_id: Id,
+    jobs: Jobs,
+    caller: Who,
+    last_event_id: Annotated[int, Header(alias="Last-Event-ID", ge=0, le=MAX_POSITION)] = 0,
+) -> Response:
+    """Follow one as server-sent events from `Last-Event-ID` on: `progress`, then `completed`, `failed`, `cancelled`."""
+    generation = await found(jobs, generation_id, caller)
+    return EventSourceResponse(_told(jobs, generation, after=last_event_id), ping=HEARTBEAT_SECONDS)
+
+
+@router.get("/{generation_id}/video", response_class=Response)
+async def video_of_generation(generation_id: Id, request: Request, jobs: Jobs, caller: Who) -> Response:
+    """Return the video, whole or a range of it."""
+    return await video_reply(request, jobs, await found(jobs, generation_id, caller))
+
+
+@router.post("/{generation_id}/cancel")
+async def cancel_generation(generation_id: Id, jobs: Jobs, caller: Who) -> GenerationView:
+    """Cancel: at once where it waits, at its provider or within a step where it runs; what has ended stays so."""
+    generation = await found(jobs, generation_id, caller)
+    return view_of(await jobs.ledger.request_cancel(generation.id, owner=caller.owner) or generation)
+
+
+@router.delete("/{generation_id}", status_code=204)
+async def delete_generation(generation_id: Id, jobs: Jobs, caller: Who) -> None:
+    """Forget a generation that has ended; one that goes on is cancelled, and can be deleted when it has stopped."""
+    generation = await found(jobs, generation_id, caller)
+    if not generation.state.final:
+        await jobs.ledger.request_cancel(generation.id, owner=caller.owner)
+    await jobs.queue.delete(generation)
+
+
+async def _told(jobs: DurableJobs, generation: Generation, *, after: int) -> AsyncIterator[ServerSentEvent]:
+    async for event in jobs.events.watch(generation.id, after=after):
+        data: dict[str, Any] = event_of(event)
+        if event.state is State.QUEUED:
+            data["position"] = await jobs.ledger.position(generation)
+        name = event.state.value if event.state.final else "progress"
+        if event.state.final and (ended := await jobs.ledger.get(generation.id)) is not None:
+            data["generation"] = view_of(ended).model_dump()
+        yield ServerSentEvent(json.dumps(data), event=name, id=str(event.position))
+
+
+def _time(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def _cursor(position: Position) -> str:
+    text = f"{position.created_at.timestamp():.6f} {position.id}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _position(cursor: str) -> Position:
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
+        seconds, _, name = text.partition(" ")
+        return Position(datetime.fromtimestamp(float(seconds), UTC), name)
+    except (ValueError, OverflowError, OSError, binascii.Error) as error:
+        raise ValidationError("after is not the `next` of a page", {"after": "Not a position"}) from error

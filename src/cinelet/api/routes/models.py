@@ -1,0 +1,40 @@
+"""`/v1/models`: what can be named, and what one can do here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+
+from cinelet.api.state import Jobs, Service
+from cinelet.config import EMBEDDED_MODEL
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+
+@router.get("")
+async def list_models(service: Service) -> dict[str, Any]:
+    """List the models that are configured; any other can be named as well."""
+    config = service.config
+    roles: dict[str, list[str]] = {EMBEDDED_MODEL: ["inside the package"]}
+    for task, model in config.default_models.items():
+        roles.setdefault(model, []).append(f"default for {task}")
+    for task, models in config.fallback_models.items():
+        for model in models:
+            roles.setdefault(model, []).append(f"fallback for {task}")
+    return {
+        "object": "list",
+        "data": [
+            {"id": model, "object": "model", "created": 0, "owned_by": "cinelet", "roles": uses}
+            for model, uses in roles.items()
+        ],
+    }
+
+
+@router.get("/{model:path}")
+async def show_model(model: Annotated[str, Path(max_length=500)], jobs: Jobs) -> dict[str, Any]:
+    """Say what a model can do here, or why it cannot run."""
+    capabilities = await jobs.service.capabilities(model)
+    facts = {**asdict(capabilities), "tasks": sorted(capabilities.tasks), "parameters": sorted(capabilities.parameters)}
+    return {"id": capabilities.model, "object": "model", "created": 0, "owned_by": capabilities.runs_on, **facts}

@@ -1,0 +1,31 @@
+"""`POST /v1/text-to-video`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request
+from fastapi.responses import Response
+
+from cinelet.api.bodies import TextToVideo
+from cinelet.api.state import Jobs, Who
+from cinelet.api.view import GenerationView
+from cinelet.api.waiting import accepted
+from cinelet.domain.request import Task
+from cinelet.service import make_request
+
+router = APIRouter(tags=["videos"])
+
+IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", max_length=255)]
+
+
+@router.post("/v1/text-to-video", status_code=202, response_model=GenerationView)
+async def text_to_video(
+    body: TextToVideo, request: Request, jobs: Jobs, caller: Who, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Make a video from a text: answers with the job, or with the video to `Prefer: wait=N` or `Accept: video/mp4`."""
+    wanted = make_request(task=Task.TEXT_TO_VIDEO, **body.values())
+    inserted = await jobs.queue.submit(
+        wanted, owner=caller.owner, idempotency_key=idempotency_key, priority=body.priority
+    )
+    return await accepted(request, jobs, inserted.generation)

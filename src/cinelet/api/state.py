@@ -1,0 +1,58 @@
+"""What the routes share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from cinelet.api.errors import NoSuchGenerationError
+from cinelet.config import Config
+from cinelet.jobs.durable import DurableJobs
+from cinelet.jobs.generation import Generation
+from cinelet.jobs.queue import LOCAL_OWNER
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The open service."""
+
+    config: Config
+    jobs: DurableJobs
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks. owner: of what he makes, and of all that he sees."""
+
+    owner: str
+
+
+def state_of(request: Request) -> State:
+    """Return the open service."""
+    state: State = request.app.state.cinelet
+    return state
+
+
+def jobs_of(request: Request) -> DurableJobs:
+    """Return the durable jobs."""
+    return state_of(request).jobs
+
+
+async def caller_of(_: Request) -> Caller:
+    """Return who asks."""
+    return Caller(LOCAL_OWNER)
+
+
+Jobs = Annotated[DurableJobs, Depends(jobs_of)]
+Service = Annotated[State, Depends(state_of)]
+Who = Annotated[Caller, Depends(caller_of)]
+
+
+async def found(jobs: DurableJobs, generation_id: str, caller: Caller) -> Generation:
+    """Return a generation of the caller's, or raise what says nothing about those of others."""
+    generation = await jobs.ledger.get(generation_id, owner=caller.owner)
+    if generation is None:
+        raise NoSuchGenerationError
+    return generation

@@ -1,0 +1,70 @@
+"""The workers beside the service: processes of their own, started again when they die."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Self
+
+from cinelet.clock import Clock, SystemClock
+from cinelet.observability.logs import get_logger
+
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 60.0
+GOOD_SECONDS = 30.0
+"""Whoever lived so long was well, and is started again at once."""
+STOP_SECONDS = 30.0
+"""What a worker gets to hand over, before it is killed."""
+_logger = get_logger(__name__)
+
+
+class Supervisor:
+    """Keeps processes running while it is entered; afterwards none is left. commands: by name."""
+
+    def __init__(self, commands: Mapping[str, Sequence[str]], *, clock: Clock | None = None) -> None:
+        self._commands = dict(commands)
+        self._clock: Clock = clock or SystemClock()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.running: dict[str, asyncio.subprocess.Process] = {}
+
+    async def __aenter__(self) -> Self:
+        self._tasks = [asyncio.create_task(self._kept(name, words)) for name, words in self._commands.items()]
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(_stopped(process) for process in self.running.values()))
+
+    async def _kept(self, name: str, words: Sequence[str]) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            began = self._clock.monotonic()
+            # A group of its own: Ctrl-C in a terminal is for the service, which then stops its workers in order.
+            process = await asyncio.create_subprocess_exec(*words, start_new_session=True)
+            self.running[name] = process
+            code = await process.wait()
+            lived = self._clock.monotonic() - began
+            pause = FIRST_PAUSE_SECONDS if lived > GOOD_SECONDS else min(2 * pause, MAX_PAUSE_SECONDS)
+            _logger.warning("A worker has ended", extra={"worker": name, "status": code, "again_in_seconds": pause})
+            await self._clock.pause_async(pause)
+
+
+async def _stopped(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+def worker_commands(queues: Sequence[str]) -> dict[str, list[str]]:
+    """Return the command of a worker for each queue."""
+    return {queue: [sys.executable, "-m", "cinelet", "worker", "--queues", queue] for queue in queues}

@@ -1,0 +1,96 @@
+"""A generation as clients see it: what it is, what was asked, what came of it, and nothing that is ours alone."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from cinelet.jobs.events import Event
+from cinelet.jobs.generation import Generation
+from cinelet.jobs.queue import IMAGE_KEY
+
+_INSIDE = frozenset({"blob", "asked", "adjustments", "attempts", "model", "requested_model"})
+"""Of a stored result: ours alone, or said elsewhere in the view."""
+
+
+class GenerationView(BaseModel):
+    """One request and what became of it. Times are seconds since the epoch."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    id: str
+    object: Literal["generation"] = "generation"
+    state: Literal["queued", "in_progress", "completed", "failed", "cancelled"]
+    progress: float
+    """0 to 1; 1 means that the video is stored."""
+    stage: str | None
+    step: int
+    steps: int
+    eta_seconds: float | None
+    note: str
+    model: str | None
+    """What made it, once that is known."""
+    requested_model: str
+    request: dict[str, Any]
+    result: dict[str, Any] | None
+    """What was measured from the file."""
+    adjustments: list[dict[str, Any]]
+    attempts: list[dict[str, Any]]
+    error: dict[str, Any] | None
+    priority: int
+    cancel_requested: bool
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+
+
+class GenerationPage(BaseModel):
+    """A page, the newest first. next: what to give as `after` for the page that follows, None on the last one."""
+
+    data: list[GenerationView]
+    next: str | None
+
+
+def view_of(generation: Generation) -> GenerationView:
+    """Return a generation as clients see it."""
+    result = generation.result
+    request = {name: value for name, value in generation.request.items() if name != IMAGE_KEY}
+    if IMAGE_KEY in generation.request:
+        request["image"] = generation.request[IMAGE_KEY].rpartition("/")[2].partition(".")[0]
+    return GenerationView(
+        id=generation.id,
+        state=generation.state.value,
+        progress=generation.progress,
+        stage=generation.stage,
+        step=generation.step,
+        steps=generation.steps,
+        eta_seconds=generation.eta_seconds,
+        note=generation.note,
+        model=generation.model,
+        requested_model=generation.requested_model,
+        request=request,
+        result=None if result is None else {name: value for name, value in result.items() if name not in _INSIDE},
+        adjustments=[] if result is None else result["adjustments"],
+        attempts=generation.attempts,
+        error=generation.error,
+        priority=generation.priority,
+        cancel_requested=generation.cancel_requested,
+        created_at=generation.created_at.timestamp(),
+        started_at=generation.started_at and generation.started_at.timestamp(),
+        finished_at=generation.finished_at and generation.finished_at.timestamp(),
+    )
+
+
+def event_of(event: Event) -> dict[str, Any]:
+    """Return an event as clients see it."""
+    return {
+        "state": event.state.value,
+        "progress": event.progress,
+        "stage": event.stage,
+        "step": event.step,
+        "steps": event.steps,
+        "eta_seconds": event.eta_seconds,
+        "note": event.note,
+        "at": event.at.timestamp(),
+    }

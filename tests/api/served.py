@@ -1,0 +1,82 @@
+"""The service in a thread of the test's process, over a real port, with a worker beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import httpx2
+import pytest
+import uvicorn
+
+from cinelet import assembly
+from cinelet.api import make_app
+from cinelet.config import Config
+from cinelet.domain.backend import Backend
+
+START_SECONDS = 60.0
+
+
+class Served:
+    """Serves until closed. client: speaks to it."""
+
+    def __init__(
+        self, data: Path, *, make_backend: Callable[[], Backend], worker: bool = True, **settings: Any
+    ) -> None:
+        self._patch = pytest.MonkeyPatch()
+        self._patch.setattr(assembly, "make_backend", lambda *_: make_backend())
+        self.config = Config(cinelet_data_dir=data, **settings)
+        self._with_worker = worker
+        self._ready, self._stop = threading.Event(), asyncio.Event()
+        self._failure: BaseException | None = None
+        self.port = 0
+        self._thread = threading.Thread(target=self._run, name="service", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._ready.wait(START_SECONDS), "the service does not start"
+        if self._failure is not None:
+            raise self._failure
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.client = httpx2.Client(base_url=self.url, timeout=30)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(30)
+        self._patch.undo()
+        assert not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as failure:  # noqa: BLE001  (raised in the test)
+            self._failure = failure
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        settings = uvicorn.Config(
+            make_app(self.config), port=0, lifespan="on", log_config=None, access_log=False, timeout_graceful_shutdown=5
+        )
+        server = uvicorn.Server(settings)
+        serving = asyncio.create_task(server._serve())
+        async with assembly.durable_jobs(self.config) as jobs:
+            worker = jobs.worker({"remote": 8, "local": 4})
+            working = asyncio.create_task(worker.run()) if self._with_worker else None
+            while not server.started:
+                assert not serving.done()
+                await asyncio.sleep(0.01)
+            self.port = server.servers[0].sockets[0].getsockname()[1]
+            self._ready.set()
+            await self._stop.wait()
+            worker.stop()
+            if working is not None:
+                await working
+        server.should_exit = True
+        await serving
