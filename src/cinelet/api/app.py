@@ -12,7 +12,7 @@ from fastapi.responses import Response
 
 from cinelet.api.body_limit import FIELDS_BYTES, BodyLimit
 from cinelet.api.errors import REQUEST_ID, answer_errors
-from cinelet.api.routes import generations, health, image_to_video, models, text_to_video
+from cinelet.api.routes import generations, health, image_to_video, models, text_to_video, videos
 from cinelet.api.state import State
 from cinelet.assembly import durable_jobs
 from cinelet.config import Config
@@ -38,7 +38,7 @@ def make_app(config: Config) -> FastAPI:
         redoc_url=None,
     )
     answer_errors(app)
-    for routes in (text_to_video, image_to_video, generations, models, health):
+    for routes in (text_to_video, image_to_video, generations, videos, models, health):
         app.include_router(routes.router)
     app.add_middleware(BodyLimit, max_bytes=round(config.max_image_size * _BASE64) + FIELDS_BYTES)
 

@@ -267,6 +267,19 @@ class JobLedger:
         async with self._database.connection() as connection:
             return await _one(connection, statement.format(COLUMNS), {"id": generation_id, "owner": owner})
 
+    async def find_same(
+        self, request: Mapping[str, Any], *, owner: str, requested_model: str, within_seconds: float
+    ) -> Generation | None:
+        """Return the newest generation of the very same request that the owner made so lately, or None."""
+        statement = SQL(
+            "SELECT {} FROM generations WHERE owner = %(owner)s AND request_hash = %(hash)s"
+            " AND created_at > clock_timestamp() - make_interval(secs => %(seconds)s)"
+            " ORDER BY created_at DESC, id DESC LIMIT 1"
+        ).format(COLUMNS)
+        values = {"owner": owner, "hash": _hash(request, requested_model), "seconds": within_seconds}
+        async with self._database.connection() as connection:
+            return await _one(connection, statement, values)
+
     async def get_all(self, generation_ids: Sequence[str]) -> dict[str, Generation]:
         """Return those of the generations that there are, by id."""
         statement = SQL("SELECT {} FROM generations WHERE id = ANY(%s)").format(COLUMNS)
@@ -284,9 +297,13 @@ class JobLedger:
         created_from: datetime | None = None,
         created_before: datetime | None = None,
         after: Position | None = None,
+        oldest_first: bool = False,
         limit: int = 50,
     ) -> Page:
-        """Return a page, the newest first. model: what made it, or what was asked for while nothing has."""
+        """Return a page, the newest first if not told otherwise.
+
+        model: what made it, or what was asked for while nothing has.
+        """
         if model is not None and not _is_storable(model):
             return Page((), None)
         statement, values = listing(
@@ -296,6 +313,7 @@ class JobLedger:
             created_from=created_from,
             created_before=created_before,
             after=after,
+            oldest_first=oldest_first,
             limit=limit,
         )
         async with self._database.connection() as connection:

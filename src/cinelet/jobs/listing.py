@@ -24,6 +24,7 @@ def listing(
     created_from: datetime | None = None,
     created_before: datetime | None = None,
     after: Position | None = None,
+    oldest_first: bool = False,
     limit: int = 50,
 ) -> tuple[Composed, dict[str, Any]]:
     """Return the statement of a page and its values. It asks for one row more than `limit`: whether there is a next."""
@@ -36,7 +37,7 @@ def listing(
         "owner = %(owner)s": owner,
         "created_at >= %(created_from)s": created_from,
         "created_at < %(created_before)s": created_before,
-        "(created_at, id) < (%(after_time)s, %(after_id)s)": after,
+        f"(created_at, id) {'>' if oldest_first else '<'} (%(after_time)s, %(after_id)s)": after,
     }
     given: list[Composable] = [SQL(condition) for condition, value in conditions.items() if value is not None]
     where = SQL(" WHERE ") + SQL(" AND ").join(given) if given else SQL("")
@@ -45,7 +46,8 @@ def listing(
         + COLUMNS
         + SQL(" FROM generations")
         + where
-        + SQL(" ORDER BY created_at DESC, id DESC LIMIT %(rows)s")
+        + SQL(" ORDER BY created_at, id" if oldest_first else " ORDER BY created_at DESC, id DESC")
+        + SQL(" LIMIT %(rows)s")
     )
     values = {
         "state": state and state.value,

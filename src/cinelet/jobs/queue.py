@@ -21,6 +21,9 @@ from cinelet.storage.blobs import BlobStore, key_of
 
 IMAGE_KEY = "image_key"
 """In a stored request: where its image is, which itself is no JSON."""
+REMIXED_FROM = "remixed_from"
+SENT_AGAIN_SECONDS = 600.0
+"""How long a client's own retry may come after its first try."""
 _IMAGE_COLUMN = f"request ->> '{IMAGE_KEY}'"
 LOCAL_OWNER = "local"
 """Who owns what the command line asks for."""
@@ -53,11 +56,14 @@ class JobQueue:
         idempotency_key: str | None = None,
         priority: int = 0,
         not_before: datetime | None = None,
+        remixed_from: str | None = None,
+        sent_again: bool = False,
     ) -> Inserted:
         """Accept a request; it is durable when this returns.
 
-        priority: higher ones first. not_before: when it may begin. Raises `ValidationError`, and `CapacityError` where
-        too much waits already.
+        priority: higher ones first. not_before: when it may begin. remixed_from: the generation that it varies.
+        sent_again: by a client that saw no answer; the generation of the first time is given, if there is one. Raises
+        `ValidationError`, and `CapacityError` where too much waits already.
         """
         work = self._service.resolved(request)
         waiting = await self.ledger.waiting(at_most=self._max_waiting)
@@ -67,6 +73,14 @@ class JobQueue:
         stored = work.model_dump(mode="json", exclude={"image"}, exclude_defaults=True)
         if work.image is not None:
             stored[IMAGE_KEY] = await self._kept_image(work.image)
+        if remixed_from is not None:
+            stored[REMIXED_FROM] = remixed_from
+        if sent_again:
+            before = await self.ledger.find_same(
+                stored, owner=owner, requested_model=str(work.model), within_seconds=SENT_AGAIN_SECONDS
+            )
+            if before is not None:
+                return Inserted(before, created=False)
         return await self.ledger.insert(
             stored,
             owner=owner,
@@ -144,6 +158,7 @@ async def restored_request(stored: Mapping[str, Any], store: BlobStore) -> Video
     """Return the request of a generation, with its image."""
     values = dict(stored)
     key = values.pop(IMAGE_KEY, None)
+    values.pop(REMIXED_FROM, None)
     if key is not None:
         image = await store.get_bytes(key)
         if not key.endswith(f"{hashlib.sha256(image).hexdigest()}.image"):

@@ -1,0 +1,149 @@
+"""`/v1/videos`: what OpenAI's client and those of other engines speak."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Body, Header, Path, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from cinelet.api.errors import error_body
+from cinelet.api.image_source import image_of
+from cinelet.api.routes.text_to_video import IdempotencyKey
+from cinelet.api.state import Caller, Jobs, Service, State, Who, found
+from cinelet.api.video_form import read_form
+from cinelet.api.video_object import video_of
+from cinelet.api.waiting import MAX_WAIT_SECONDS, ended_within, video_reply
+from cinelet.domain.errors import ValidationError
+from cinelet.jobs.durable import DurableJobs
+from cinelet.jobs.generation import Generation, Position
+from cinelet.jobs.queue import restored_request
+
+POLL_AFTER_MS = 500
+STOP_SECONDS = 10.0
+"""How long a delete waits for what runs to stop."""
+
+router = APIRouter(prefix="/v1/videos", tags=["OpenAI's videos"])
+Id = Annotated[str, Path(alias="video_id", max_length=5000)]
+RetryCount = Annotated[int, Header(alias="x-stainless-retry-count", ge=0, le=100)]
+
+
+@router.post("")
+async def create_video(  # noqa: PLR0917  (headers are named in a request)
+    request: Request,
+    jobs: Jobs,
+    service: Service,
+    caller: Who,
+    idempotency_key: IdempotencyKey = None,
+    retry_count: RetryCount = 0,
+) -> JSONResponse:
+    """Ask for a video, by a form or by JSON. What a client sends again by itself makes no second one."""
+    generation, ignored = await _created(request, jobs, service, caller, key=idempotency_key, again=retry_count > 0)
+    return JSONResponse(video_of(generation, ignored=ignored))
+
+
+@router.post("/sync", response_class=Response)
+async def create_video_and_wait(request: Request, jobs: Jobs, service: Service, caller: Who) -> Response:
+    """Ask for a video and wait for the file."""
+    generation, _ = await _created(request, jobs, service, caller, key=None, again=False)
+    ended = await ended_within(jobs, generation, MAX_WAIT_SECONDS)
+    if ended.result is None:
+        why = (ended.error or {}).get("message") or f"It is {ended.state} after {MAX_WAIT_SECONDS:g} s"
+        code = (ended.error or {}).get("code", "not_finished")
+        return JSONResponse(error_body(code=code, message=why, kind="server_error"), 502)
+    reply = await video_reply(request, jobs, ended)
+    seconds = f"{ended.result['generation_time']:g}"
+    reply.headers.update({"x-model": str(ended.model), "x-inference-time-s": seconds})
+    return reply
+
+
+@router.get("")
+async def list_videos(
+    jobs: Jobs,
+    caller: Who,
+    after: Annotated[str | None, Query(max_length=200)] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    order: Literal["asc", "desc"] = "desc",
+) -> dict[str, Any]:
+    """List videos. after: the id of the last one that is known."""
+    position = None
+    if after is not None:
+        last = await found(jobs, after, caller)
+        position = Position(last.created_at, last.id)
+    page = await jobs.ledger.list(owner=caller.owner, after=position, oldest_first=order == "asc", limit=limit)
+    data = [video_of(generation) for generation in page.generations]
+    return {
+        "object": "list",
+        "data": data,
+        "first_id": data[0]["id"] if data else None,
+        "last_id": data[-1]["id"] if data else None,
+        "has_more": page.next is not None,
+    }
+
+
+@router.post("/edits", status_code=501)
+@router.post("/extensions", status_code=501)
+@router.post("/characters", status_code=501)
+@router.get("/characters/{character_id}", status_code=501)
+async def not_offered(request: Request) -> JSONResponse:
+    """Say that no model here does this."""
+    what = request.url.path.removeprefix("/v1/videos/").partition("/")[0]
+    message = f"No model here makes {what}; what can be made is at /v1/models"
+    return JSONResponse(error_body(code="not_offered", message=message, kind="invalid_request_error"), 501)
+
+
+@router.get("/{video_id}")
+async def retrieve_video(
+    video_id: Id,
+    jobs: Jobs,
+    caller: Who,
+    polling: Annotated[str | None, Header(alias="x-stainless-poll-helper")] = None,
+) -> JSONResponse:
+    """Show one video. A failed one is a good answer, too."""
+    headers = {"openai-poll-after-ms": str(POLL_AFTER_MS)} if polling else {}
+    return JSONResponse(video_of(await found(jobs, video_id, caller)), headers=headers)
+
+
+@router.delete("/{video_id}")
+async def delete_video(video_id: Id, jobs: Jobs, caller: Who) -> dict[str, Any]:
+    """Cancel it, and forget it."""
+    generation = await found(jobs, video_id, caller)
+    if not generation.state.final:
+        await jobs.ledger.request_cancel(generation.id, owner=caller.owner)
+        generation = await ended_within(jobs, generation, STOP_SECONDS)
+    await jobs.queue.delete(generation)
+    return {"id": generation.id, "object": "video.deleted", "deleted": True}
+
+
+@router.get("/{video_id}/content", response_class=Response)
+async def content_of_video(
+    video_id: Id, request: Request, jobs: Jobs, caller: Who, variant: Literal["video"] = "video"
+) -> Response:
+    """Return the file."""
+    del variant
+    return await video_reply(request, jobs, await found(jobs, video_id, caller))
+
+
+@router.post("/{video_id}/remix")
+async def remix_video(
+    video_id: Id, jobs: Jobs, caller: Who, prompt: Annotated[str, Body(embed=True, min_length=1, max_length=1000)]
+) -> JSONResponse:
+    """Ask for the same again with another prompt."""
+    original = await found(jobs, video_id, caller)
+    request = await restored_request(original.request, jobs.store)
+    varied = request.model_copy(update={"prompt": prompt})
+    inserted = await jobs.queue.submit(varied, owner=caller.owner, remixed_from=original.id)
+    return JSONResponse(video_of(inserted.generation))
+
+
+async def _created(
+    request: Request, jobs: DurableJobs, service: State, caller: Caller, *, key: str | None, again: bool
+) -> tuple[Generation, tuple[str, ...]]:
+    form = await read_form(request)
+    image = form.image
+    if image is None and form.image_url is not None:
+        image = await image_of(form.image_url, max_bytes=service.config.max_image_size)
+    if image is not None and not image:
+        raise ValidationError("input_reference is an empty file", {"input_reference": "Empty"})
+    inserted = await jobs.queue.submit(form.request(image), owner=caller.owner, idempotency_key=key, sent_again=again)
+    return inserted.generation, form.ignored

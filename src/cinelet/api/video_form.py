@@ -1,0 +1,138 @@
+"""What `/v1/videos` is sent, by OpenAI's client, for SGLang and for vLLM-Omni, as one of our requests."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+
+from cinelet.domain.errors import ValidationError
+from cinelet.domain.request import Task, VideoRequest
+from cinelet.service import make_request
+
+MAX_FIELDS = 100
+MAX_FIELD_BYTES = 64 * 1024
+
+_SAME = (
+    "prompt", "model", "negative_prompt", "fps", "num_inference_steps", "guidance_scale", "seed", "width", "height",
+    "preset", "codec", "fallback", "cache", "image_fit",
+)  # fmt: skip
+"""Fields that are called as ours are."""
+WITHOUT_EFFECT = frozenset({
+    "guidance_scale_2", "true_cfg_scale", "max_sequence_length", "flow_shift", "enable_teacache", "enable_cache_dit",
+    "cache_dit_params", "output_quality", "output_compression", "x264_preset", "enable_frame_interpolation",
+    "frame_interpolation_exp", "frame_interpolation_scale", "frame_interpolation_model_path", "enable_upscaling",
+    "task_type", "diffusers_kwargs", "extra_params", "extra_body", "boundary_ratio", "lora", "loras", "aspect_ratio",
+    "short_edge", "user", "quality",
+})  # fmt: skip
+"""Fields of other engines that change nothing here; the reply names them."""
+_IMAGE_FIELDS = ("input_reference", "image_reference", "reference_url")
+_COUNTS = ("n", "num_outputs_per_prompt")
+_SIZE = re.compile(r"(\d{1,5})\s*[xX]\s*(\d{1,5})", re.ASCII)
+_BRACKETS = re.compile(r"([a-z0-9_]+)(?:\[.*)?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class VideoForm:
+    """A request without its image, and where that is. ignored: fields that were sent and change nothing."""
+
+    values: Mapping[str, Any]
+    image: bytes | None
+    image_url: str | None
+    ignored: tuple[str, ...]
+
+    def request(self, image: bytes | None) -> VideoRequest:
+        """Return the request with its image."""
+        task = Task.TEXT_TO_VIDEO if image is None else Task.IMAGE_TO_VIDEO
+        return make_request(**self.values, task=task, image=image)
+
+
+async def read_form(request: Request) -> VideoForm:
+    """Read a form, or JSON; raise `ValidationError` that names what cannot be."""
+    if request.headers.get("content-type", "").startswith("application/json"):
+        try:
+            body = await request.json()
+        except ValueError as error:
+            raise ValidationError("The body is no JSON", {"body": "No JSON"}) from error
+        if not isinstance(body, dict):
+            raise ValidationError("The body is no JSON object", {"body": "No object"})
+        return await _read(body.items())
+    async with request.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as form:
+        return await _read(form.multi_items())
+
+
+async def _read(items: Iterable[tuple[str, Any]]) -> VideoForm:
+    sent: dict[str, Any] = {}
+    image, image_url = None, None
+    ignored: list[str] = []
+    for name, value in items:
+        known = _BRACKETS.fullmatch(name)
+        plain = known[1] if known else name
+        if value is None or value == "":
+            continue
+        if plain in _IMAGE_FIELDS:
+            if isinstance(value, UploadFile):
+                image = await value.read()
+            else:
+                image_url = _address(value, plain)
+        elif plain in WITHOUT_EFFECT:
+            ignored.append(plain)
+        elif plain in {*_SAME, *_COUNTS, "seconds", "size", "num_frames"} and not isinstance(value, UploadFile):
+            sent[plain] = value
+        else:
+            raise ValidationError(f"There is no field {name[:60]!r}", {name[:60]: "Unknown field"})
+    return VideoForm(_values(sent), image, image_url, tuple(sorted(set(ignored))))
+
+
+def _values(sent: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a `VideoRequest`."""
+    values = {name: sent[name] for name in _SAME if name in sent}
+    for name in _COUNTS:
+        if str(sent.get(name, 1)) != "1":
+            raise ValidationError(f"{name} must be 1: one request makes one video", {name: "Must be 1"})
+    if isinstance(values.get("seed"), list):
+        values["seed"] = values["seed"][0] if values["seed"] else None
+    if "size" in sent:
+        size = _SIZE.fullmatch(str(sent["size"]).strip())
+        if size is None:
+            raise ValidationError("size must be WIDTHxHEIGHT, such as 1280x720", {"size": "Must be WIDTHxHEIGHT"})
+        values["width"], values["height"] = int(size[1]), int(size[2])
+    if "fps" in values:
+        values["fps"] = round(_number(values["fps"], "fps"))
+    if "seconds" in sent:
+        values["duration"] = _number(sent["seconds"], "seconds")
+    elif "num_frames" in sent:
+        values["duration"] = _number(sent["num_frames"], "num_frames") / max(1, values.get("fps", 8))
+    return values
+
+
+def _number(value: Any, field: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValidationError(f"{field} must be a number", {field: "Must be a number"})
+    return number
+
+
+def _address(value: Any, field: str) -> str:
+    """Return the address of an image: as it is, or as `{"image_url": ...}`."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise ValidationError(f"{field} is no JSON", {field: "No JSON"}) from error
+    if isinstance(value, Mapping):
+        value = value.get("image_url")
+        if isinstance(value, Mapping):
+            value = value.get("url")
+    if not isinstance(value, str):
+        raise ValidationError(f"{field} names no image; send a file, or image_url", {field: "No image"})
+    return value

@@ -1,0 +1,142 @@
+"""OpenAI's own client, as it is, against the service; and what its wire does that the client never shows."""
+# mypy: disable-error-code="deprecated"
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+
+from cinelet.media.probe import probe
+from cinelet.testing import FakeBackend, example_image
+from tests.api.served import Served
+
+# The client says of every method that OpenAI's own service has ended; the shape lives on.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+SHORT: dict[str, Any] = {"seconds": "1", "extra_body": {"fps": 4}}
+
+
+@pytest.fixture(scope="module")
+def openai_client(served: Served):
+    with openai.OpenAI(base_url=f"{served.url}/v1", api_key="none") as client:
+        yield client
+
+
+def test_create_and_poll_ends_with_a_video_whose_facts_are_measured(
+    openai_client: openai.OpenAI, tmp_path: Path
+) -> None:
+    video = openai_client.videos.create_and_poll(prompt="a gull", model="embedded", size="64x48", **SHORT)
+    assert (video.status, video.progress, video.model) == ("completed", 100, "embedded")
+    openai_client.videos.download_content(video.id).write_to_file(tmp_path / "video.mp4")
+    facts = probe(tmp_path / "video.mp4")
+    assert video.size == facts.resolution
+    assert float(video.seconds) == facts.duration
+    assert facts.frames == 4
+
+
+def test_an_image_is_sent_as_the_client_sends_it(openai_client: openai.OpenAI, backend: FakeBackend) -> None:
+    image = example_image(height=32)
+    video = openai_client.videos.create_and_poll(prompt="it moves", input_reference=image, **SHORT)
+    assert video.status == "completed"
+    assert backend.requests[-1].image == image
+
+
+def test_videos_are_listed_over_pages_in_both_orders(openai_client: openai.OpenAI) -> None:
+    made = [openai_client.videos.create(prompt=f"listed {n}", **SHORT).id for n in range(3)]
+    newest = [video.id for video in openai_client.videos.list(limit=2)]
+    assert newest[:3] == made[::-1]
+    oldest = [video.id for video in openai_client.videos.list(limit=2, order="asc")]
+    assert oldest == newest[::-1]
+
+
+def test_a_deleted_video_is_not_found(openai_client: openai.OpenAI) -> None:
+    video = openai_client.videos.create(prompt="soon gone", **SHORT)
+    assert openai_client.videos.delete(video.id).deleted
+    with pytest.raises(openai.NotFoundError) as caught:
+        openai_client.videos.retrieve(video.id)
+    assert caught.value.code == "generation_not_found"
+
+
+def test_a_remix_says_what_it_varies(openai_client: openai.OpenAI) -> None:
+    video = openai_client.videos.create(prompt="a gull", **SHORT)
+    remix = openai_client.videos.remix(video.id, prompt="two gulls")
+    assert (remix.prompt, remix.remixed_from_video_id) == ("two gulls", video.id)
+    assert openai_client.videos.poll(remix.id).status == "completed"
+
+
+def test_a_failed_video_is_a_good_answer_with_its_reason(openai_client: openai.OpenAI) -> None:
+    video = openai_client.videos.create_and_poll(
+        prompt="a gull", model="embedded", extra_body={"fps": 4, "codec": "vp9"}
+    )
+    assert video.status == "completed"
+    cancelled = openai_client.videos.create(prompt="never", **SHORT)
+    openai_client._client.post(str(openai_client.base_url).rstrip("/") + f"/generations/{cancelled.id}/cancel")
+    seen = openai_client.videos.poll(cancelled.id)
+    if seen.status == "failed":  # it was cancelled before it was made
+        assert seen.error is not None
+        assert seen.error.code == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": "x", "size": "big"}, "size"),
+        ({"prompt": "x", "seconds": "long"}, "seconds"),
+        ({"prompt": "x", "n": "2"}, "n"),
+        ({"prompt": "x", "output_path": "/etc/passwd"}, "output_path"),
+        ({"prompt": "x", "image_reference": '{"file_id": "f"}'}, "image_reference"),
+    ],
+)
+def test_a_wrong_field_is_an_error_that_the_client_reads(
+    openai_client: openai.OpenAI, fields: dict[str, str], param: str
+) -> None:
+    with pytest.raises(openai.UnprocessableEntityError) as caught:
+        openai_client.post("/videos", cast_to=object, body=fields)
+    assert (caught.value.code, caught.value.param) == ("invalid_request", param)
+
+
+def test_the_fields_of_other_engines_are_taken_and_those_without_effect_named(client: httpx2.Client) -> None:
+    fields = {
+        "prompt": "a gull", "num_frames": "8", "fps": "8.0", "width": "64", "height": "48", "num_inference_steps": "3",
+        "guidance_scale": "2.5", "negative_prompt": "blur", "seed": "7", "flow_shift": "3", "lora[path]": "x",
+    }  # fmt: skip
+    reply = client.post("/v1/videos", data=fields)
+    assert reply.status_code == 200, reply.text
+    video = reply.json()
+    assert (video["seconds"], video["size"], video["ignored"]) == ("1", "64x48", ["flow_shift", "lora"])
+    asked = client.get(f"/v1/generations/{video['id']}").json()["request"]
+    assert (asked["seed"], asked["guidance_scale"], asked["num_inference_steps"]) == (7, 2.5, 3)
+
+
+def test_what_the_client_sends_again_by_itself_makes_no_second_video(client: httpx2.Client) -> None:
+    fields = {"prompt": "sent again", "seconds": "1"}
+    first, second, third = (
+        client.post("/v1/videos", data=fields, headers={"x-stainless-retry-count": count}).json()["id"]
+        for count in ("0", "1", "0")
+    )
+    assert first == second != third
+
+
+def test_a_request_that_waits_gets_the_file(client: httpx2.Client, tmp_path: Path) -> None:
+    reply = client.post("/v1/videos/sync", data={"prompt": "a gull", "seconds": "1", "fps": "4"})
+    (tmp_path / "video.mp4").write_bytes(reply.content)
+    assert probe(tmp_path / "video.mp4").frames == 4
+    assert float(reply.headers["x-inference-time-s"]) >= 0
+    assert reply.headers["x-model"] == "embedded"
+
+
+@pytest.mark.parametrize("way", ["edits", "extensions", "characters"])
+def test_what_no_model_does_is_said(client: httpx2.Client, way: str) -> None:
+    reply = client.post(f"/v1/videos/{way}", data={"prompt": "x"})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (501, "not_offered")
+
+
+def test_the_client_is_told_when_to_ask_again(client: httpx2.Client) -> None:
+    video = client.post("/v1/videos", data={"prompt": "x", "seconds": "1"}).json()
+    where = f"/v1/videos/{video['id']}"
+    assert client.get(where, headers={"x-stainless-poll-helper": "true"}).headers["openai-poll-after-ms"] == "500"
+    assert "openai-poll-after-ms" not in client.get(where).headers
