@@ -16,6 +16,7 @@ from tests.api.served import Served
 
 # The client says of every method that OpenAI's own service has ended; the shape lives on.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+SIZE: dict[str, Any] = {"size": "64x48"}
 SHORT: dict[str, Any] = {"seconds": "1", "extra_body": {"fps": 4}}
 
 
@@ -28,7 +29,7 @@ def openai_client(served: Served):
 def test_create_and_poll_ends_with_a_video_whose_facts_are_measured(
     openai_client: openai.OpenAI, tmp_path: Path
 ) -> None:
-    video = openai_client.videos.create_and_poll(prompt="a gull", model="embedded", size="64x48", **SHORT)
+    video = openai_client.videos.create_and_poll(prompt="a gull", model="embedded", **SIZE, **SHORT)
     assert (video.status, video.progress, video.model) == ("completed", 100, "embedded")
     openai_client.videos.download_content(video.id).write_to_file(tmp_path / "video.mp4")
     facts = probe(tmp_path / "video.mp4")

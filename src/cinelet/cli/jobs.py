@@ -255,5 +255,6 @@ def _details(generation: Generation, *, position: int | None) -> list[str]:
         for attempt in generation.attempts
     ]
     if generation.crashes:
-        lines.append(f"  {generation.crashes} workers were lost over it")
+        lost = "1 worker was" if generation.crashes == 1 else f"{generation.crashes} workers were"
+        lines.append(f"  {lost} lost over it")
     return lines

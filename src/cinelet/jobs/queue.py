@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from psycopg import AsyncConnection
 
 from cinelet.domain.errors import CapacityError, ProcessingError, ValidationError
 from cinelet.domain.request import VideoRequest
@@ -27,6 +29,8 @@ SENT_AGAIN_SECONDS = 600.0
 _IMAGE_COLUMN = f"request ->> '{IMAGE_KEY}'"
 LOCAL_OWNER = "local"
 """Who owns what the command line asks for."""
+Admit = Callable[[AsyncConnection[Any]], Awaitable[None]]
+"""Looks at the ledger with a new generation in it, and raises to take it back."""
 
 
 class JobQueue:
@@ -58,12 +62,13 @@ class JobQueue:
         not_before: datetime | None = None,
         remixed_from: str | None = None,
         sent_again: bool = False,
+        admit: Admit | None = None,
     ) -> Inserted:
         """Accept a request; it is durable when this returns.
 
         priority: higher ones first. not_before: when it may begin. remixed_from: the generation that it varies.
-        sent_again: by a client that saw no answer; the generation of the first time is given, if there is one. Raises
-        `ValidationError`, and `CapacityError` where too much waits already.
+        sent_again: by a client that saw no answer; the generation of the first time is given, if there is one. admit:
+        is asked only where a new one is made. Raises `ValidationError`, and `CapacityError` where too much waits already.
         """
         work = self._service.resolved(request)
         waiting = await self.ledger.waiting(at_most=self._max_waiting)
@@ -81,16 +86,28 @@ class JobQueue:
             )
             if before is not None:
                 return Inserted(before, created=False)
-        return await self.ledger.insert(
-            stored,
-            owner=owner,
-            requested_model=str(work.model),
-            queue=self._queue_of(str(work.model)),
-            idempotency_key=idempotency_key,
-            priority=priority,
-            not_before=not_before,
-            cache_key=await self._service.cache_key(work) if work.cache == "use" else None,
-        )
+        cache_key = await self._service.cache_key(work) if work.cache == "use" else None
+
+        async def inserted(connection: AsyncConnection[Any] | None) -> Inserted:
+            return await self.ledger.insert(
+                stored,
+                owner=owner,
+                requested_model=str(work.model),
+                queue=self._queue_of(str(work.model)),
+                idempotency_key=idempotency_key,
+                priority=priority,
+                not_before=not_before,
+                cache_key=cache_key,
+                connection=connection,
+            )
+
+        if admit is None:
+            return await inserted(None)
+        async with self._database.connection() as connection, connection.transaction():
+            found = await inserted(connection)
+            if found.created:
+                await admit(connection)
+            return found
 
     async def retry(self, generation: Generation, *, anyway: bool = False) -> Generation:
         """Ask again for what failed or was cancelled, as a new generation; a job that a provider still has goes on.
