@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx2
 import pytest
@@ -14,22 +14,33 @@ import uvicorn
 
 from cinelet import assembly
 from cinelet.api import make_app
+from cinelet.clock import Clock
 from cinelet.config import Config
 from cinelet.domain.backend import Backend
+from cinelet.jobs.database import Database
 
 START_SECONDS = 60.0
+Result = TypeVar("Result")
 
 
 class Served:
     """Serves until closed. client: speaks to it."""
 
     def __init__(
-        self, data: Path, *, make_backend: Callable[[], Backend], worker: bool = True, **settings: Any
+        self,
+        data: Path,
+        *,
+        make_backend: Callable[[], Backend],
+        worker: bool = True,
+        open_to_all: bool = False,
+        clock: Clock | None = None,
+        **settings: Any,
     ) -> None:
         self._patch = pytest.MonkeyPatch()
         self._patch.setattr(assembly, "make_backend", lambda *_: make_backend())
         self.config = Config(cinelet_data_dir=data, **settings)
         self._with_worker = worker
+        self.app = make_app(self.config, open_to_all=open_to_all, clock=clock)
         self._ready, self._stop = threading.Event(), asyncio.Event()
         self._failure: BaseException | None = None
         self.port = 0
@@ -51,6 +62,10 @@ class Served:
         self._patch.undo()
         assert not self._thread.is_alive()
 
+    def with_database(self, work: Callable[[Database], Coroutine[Any, Any, Result]]) -> Result:
+        """Run a coroutine beside the service, on connections of its own."""
+        return asyncio.run_coroutine_threadsafe(work(self._database), self._loop).result(30)
+
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
@@ -62,11 +77,12 @@ class Served:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         settings = uvicorn.Config(
-            make_app(self.config), port=0, lifespan="on", log_config=None, access_log=False, timeout_graceful_shutdown=5
+            self.app, port=0, lifespan="on", log_config=None, access_log=False, timeout_graceful_shutdown=5
         )
         server = uvicorn.Server(settings)
         serving = asyncio.create_task(server._serve())
         async with assembly.durable_jobs(self.config) as jobs:
+            self._database = jobs.database
             worker = jobs.worker({"remote": 8, "local": 4})
             working = asyncio.create_task(worker.run()) if self._with_worker else None
             while not server.started:

@@ -13,6 +13,7 @@ from cinelet.observability.redaction import private, redact, redact_value
     ("text", "secret"),
     [
         ("token hf_AbCdEf0123456789", "AbCdEf"),
+        ("key cin_AbC-dEf_0123456789", "dEf_0123"),
         ("key sk-proj-abcdefghijklmnop", "abcdefghij"),
         ("r8_abcdefghijklmnopqrstuv", "abcdefghij"),
         ("12345678-1234-1234-1234-123456789abc:0123456789abcdef0123456789abcdef", "0123456789abcdef0123"),

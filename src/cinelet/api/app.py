@@ -10,24 +10,28 @@ from importlib.metadata import version
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
+from cinelet.api.access import Access
 from cinelet.api.body_limit import FIELDS_BYTES, BodyLimit
 from cinelet.api.errors import REQUEST_ID, answer_errors
 from cinelet.api.routes import generations, health, image_to_video, models, text_to_video, videos
 from cinelet.api.state import State
 from cinelet.assembly import durable_jobs
+from cinelet.clock import Clock
 from cinelet.config import Config
+from cinelet.jobs.keys import Keys
 
 DATABASE_CONNECTIONS = 20
 _BASE64 = 4 / 3
 
 
-def make_app(config: Config) -> FastAPI:
-    """Return the application; the database and the store are opened when it starts."""
+def make_app(config: Config, *, open_to_all: bool = False, clock: Clock | None = None) -> FastAPI:
+    """Return the application; the database and the store are opened when it starts. open_to_all: without keys."""
 
     @asynccontextmanager
     async def opened(app: FastAPI) -> AsyncIterator[None]:
         async with durable_jobs(config, max_connections=DATABASE_CONNECTIONS) as jobs:
             app.state.cinelet = State(config, jobs)
+            app.state.keys = Keys(jobs.database, clock=clock)
             yield
 
     app = FastAPI(
@@ -41,6 +45,7 @@ def make_app(config: Config) -> FastAPI:
     for routes in (text_to_video, image_to_video, generations, videos, models, health):
         app.include_router(routes.router)
     app.add_middleware(BodyLimit, max_bytes=round(config.max_image_size * _BASE64) + FIELDS_BYTES)
+    app.add_middleware(Access, open_to_all=open_to_all, clock=clock)
 
     @app.middleware("http")
     async def named(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

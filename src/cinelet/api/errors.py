@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from http import HTTPStatus
 from typing import Any
 
@@ -16,8 +17,52 @@ from cinelet.jobs import errors as jobs
 from cinelet.observability.logs import get_logger
 from cinelet.storage import errors as storage
 
+
+class NoSuchGenerationError(CineletError):
+    """There is no such generation, or it is somebody else's: the reply is the same."""
+
+    code = "generation_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such generation")
+
+
+class NotAuthenticatedError(CineletError):
+    """A request came without a key, or with one that is none."""
+
+    code = "not_authenticated"
+
+    def __init__(self) -> None:
+        super().__init__("A key is needed, and none that is valid was given; send it as: Authorization: Bearer cin_...")
+
+
+class NotAllowedError(CineletError):
+    """The key is valid, and may not do this."""
+
+    code = "not_allowed"
+
+
+class LimitReachedError(CineletError):
+    """The key, or its owner, has used what a limit grants. retry_after: seconds."""
+
+    code = "rate_limited"
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+    def facts(self) -> dict[str, Any]:
+        """Return when to come back."""
+        return {"retry_after": self.retry_after}
+
+
 # The first that fits: a kind stands before what it is a kind of.
 STATUS: tuple[tuple[type[CineletError], int], ...] = (
+    (NoSuchGenerationError, HTTPStatus.NOT_FOUND),
+    (NotAuthenticatedError, HTTPStatus.UNAUTHORIZED),
+    (NotAllowedError, HTTPStatus.FORBIDDEN),
+    (LimitReachedError, HTTPStatus.TOO_MANY_REQUESTS),
     (jobs.IdempotencyConflictError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (domain.FileSizeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (domain.ValidationError, HTTPStatus.UNPROCESSABLE_ENTITY),
@@ -42,19 +87,8 @@ REQUEST_ID = "x-request-id"
 _logger = get_logger(__name__)
 
 
-class NoSuchGenerationError(CineletError):
-    """There is no such generation, or it is somebody else's: the reply is the same."""
-
-    code = "generation_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("There is no such generation")
-
-
 def status_of(error: CineletError) -> int:
     """Return the status code of an error."""
-    if isinstance(error, NoSuchGenerationError):
-        return HTTPStatus.NOT_FOUND
     return next(status for kind, status in STATUS if isinstance(error, kind))
 
 
@@ -82,8 +116,10 @@ def reply_to(error: CineletError) -> JSONResponse:
     """Return the reply to an error."""
     status = status_of(error)
     headers = {}
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers["retry-after"] = str(round(getattr(error, "retry_after", None) or BUSY_SECONDS))
+    if status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
+        headers["retry-after"] = str(math.ceil(getattr(error, "retry_after", None) or BUSY_SECONDS))
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["www-authenticate"] = "Bearer"
     if status == HTTPStatus.CONFLICT:
         headers["x-should-retry"] = "false"
     return JSONResponse(body_of(error), status, headers)

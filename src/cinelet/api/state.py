@@ -7,11 +7,12 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from cinelet.api.access import Caller, caller_of, caller_with
 from cinelet.api.errors import NoSuchGenerationError
 from cinelet.config import Config
 from cinelet.jobs.durable import DurableJobs
 from cinelet.jobs.generation import Generation
-from cinelet.jobs.queue import LOCAL_OWNER
+from cinelet.jobs.keys import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +21,6 @@ class State:
 
     config: Config
     jobs: DurableJobs
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks. owner: of what he makes, and of all that he sees."""
-
-    owner: str
 
 
 def state_of(request: Request) -> State:
@@ -40,19 +34,15 @@ def jobs_of(request: Request) -> DurableJobs:
     return state_of(request).jobs
 
 
-async def caller_of(_: Request) -> Caller:
-    """Return who asks."""
-    return Caller(LOCAL_OWNER)
-
-
 Jobs = Annotated[DurableJobs, Depends(jobs_of)]
 Service = Annotated[State, Depends(state_of)]
 Who = Annotated[Caller, Depends(caller_of)]
+WhoGenerates = Annotated[Caller, Depends(caller_with(Role.GENERATE))]
 
 
 async def found(jobs: DurableJobs, generation_id: str, caller: Caller) -> Generation:
-    """Return a generation of the caller's, or raise what says nothing about those of others."""
-    generation = await jobs.ledger.get(generation_id, owner=caller.owner)
+    """Return a generation that the caller sees, or raise what says nothing about those of others."""
+    generation = await jobs.ledger.get(generation_id, owner=caller.sees)
     if generation is None:
         raise NoSuchGenerationError
     return generation

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cinelet.jobs.events import Event
 from cinelet.jobs.generation import Generation
-from cinelet.jobs.queue import IMAGE_KEY
+from cinelet.jobs.ledger import IMAGE_KEY
 
 _INSIDE = frozenset({"blob", "asked", "adjustments", "attempts", "model", "requested_model"})
 """Of a stored result: ours alone, or said elsewhere in the view."""

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from cinelet.cli import INTERRUPTED, batch, database, generate, jobs, models, probe, serve, settings, worker
+from cinelet.cli import INTERRUPTED, batch, database, generate, jobs, keys, models, probe, serve, settings, worker
 from cinelet.domain.errors import CineletError, ValidationError
 
 FAILED = 1
@@ -24,6 +24,7 @@ app.command("batch")(batch.batch)
 app.add_typer(jobs.app, name="jobs")
 app.command("worker")(worker.worker)
 app.command("serve")(serve.serve)
+app.add_typer(keys.app, name="keys")
 app.command("probe")(probe.probe)
 app.add_typer(models.app, name="models")
 app.command("config")(settings.config)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cinelet.domain.errors import ValidationError
+
+if TYPE_CHECKING:
+    from cinelet.config import Config
 
 
 def serve(
@@ -19,7 +21,7 @@ def serve(
         bool, typer.Option("--workers/--no-workers", help="Work on jobs as well, or only take them.")
     ] = True,
     no_auth: Annotated[
-        bool, typer.Option("--no-auth", help="Listen for everybody who reaches this machine, without keys.")
+        bool, typer.Option("--no-auth", help="Serve everybody who reaches this address, without keys.")
     ] = False,
 ) -> None:
     """Serve videos over HTTP until it is stopped (Ctrl-C, SIGTERM)."""
@@ -30,6 +32,7 @@ def serve(
     except ImportError as error:
         message = f"The HTTP service needs {error.name}; install with: pip install 'cinelet[serve]'"
         raise ValidationError(message, {"serve": "Not installed"}) from error
+    from cinelet.api.access import is_loopback
     from cinelet.api.supervisor import Supervisor, worker_commands
     from cinelet.cli.worker import QUEUES
     from cinelet.config import Config
@@ -37,11 +40,12 @@ def serve(
 
     config = Config()
     logs.configure(level=config.cinelet_log_level or "WARNING", log_format=config.cinelet_log_format)
-    if not _is_loopback(host) and not no_auth:
-        message = f"Everybody who reaches {host} could use this service; listen on 127.0.0.1, or give --no-auth"
-        raise ValidationError(message, {"host": "Not this machine alone"})
+    if not (is_loopback(host) or no_auth or asyncio.run(_has_keys(config))):
+        message = f"Everybody who reaches {host} could use this service, as there is no key"
+        todo = "make one (cinelet keys create NAME), or give --no-auth"
+        raise ValidationError(f"{message}; {todo}", {"host": "Not this machine alone"})
     settings = uvicorn.Config(
-        make_app(config),
+        make_app(config, open_to_all=no_auth),
         host=host,
         port=port,
         lifespan="on",
@@ -65,8 +69,9 @@ def serve(
     asyncio.run(run())
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+async def _has_keys(config: Config) -> bool:
+    from cinelet.assembly import open_database
+    from cinelet.jobs.keys import Keys
+
+    async with await open_database(config) as database:
+        return await Keys(database).exist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ class Database:
                 max_size=max_connections,
                 timeout=CONNECT_SECONDS,
                 # After a restart of the server every connection is dead, and none is handed out.
-                check=AsyncConnectionPool.check_connection,
+                check=_check_open,
                 open=False,
             )
             await pool.open()
@@ -259,6 +260,17 @@ async def _prepare(conninfo: str, *, schema: str, migrations: Sequence[Migration
         raise DatabaseError(f"The database at {where} cannot be prepared: {_reason(error)}") from error
     finally:
         await connection.close()
+
+
+async def _check_open(connection: AsyncConnection[Any]) -> None:
+    """Raise where the server has hung up. An idle one says nothing, so only one that did is asked whether it lives."""
+    if not hasattr(select, "poll"):  # Windows
+        await AsyncConnectionPool.check_connection(connection)
+        return
+    said = select.poll()
+    said.register(connection.fileno(), select.POLLIN)
+    if said.poll(0):
+        await AsyncConnectionPool.check_connection(connection)
 
 
 def _where(conninfo: str) -> str:

@@ -23,7 +23,7 @@ TASK = "cinelet.generate"
 HEARTBEAT_SECONDS = 3.0
 STALLED_SECONDS = 20.0
 """After so long without a heartbeat a worker counts as gone."""
-POLL_SECONDS = 2.0
+POLL_SECONDS = 5.0
 """How late a delayed job may begin; all others are announced."""
 PATIENCE_SECONDS = 60.0
 """How long a database may be away before the engine gives up and is started anew."""

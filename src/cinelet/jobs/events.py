@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from cinelet.jobs.generation import Generation
 from cinelet.jobs.ledger import JobLedger
 from cinelet.jobs.states import State
 
+_ID = re.compile("gen_[a-z2-7]{26}")
+_CANCELLED = '"cancel_requested" : true'
+"""As PostgreSQL writes it."""
 KEPT_SECONDS = 24 * 3600.0
 """How long events are kept; what became of a generation is kept as long as it is."""
 
@@ -73,6 +77,7 @@ class Events:
         self._clock: Clock = clock or SystemClock()
         self._watchers: dict[str, set[asyncio.Queue[Event | None]]] = {}
         self._listeners: set[Callable[[Event], None]] = set()
+        self._on_cancel: set[Callable[[str], None]] = set()
         self._listening: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
 
@@ -105,6 +110,11 @@ class Events:
         """Call `call` with every event of every generation; returns what takes this back."""
         self._listeners.add(call)
         return lambda: self._listeners.discard(call)
+
+    def on_cancel(self, call: Callable[[str], None]) -> Callable[[], None]:
+        """Call `call` with the id of each generation that somebody asks to stop; returns what takes this back."""
+        self._on_cancel.add(call)
+        return lambda: self._on_cancel.discard(call)
 
     async def watch(self, generation_id: str, *, after: int = 0) -> AsyncIterator[Event]:
         """Give what happened to a generation after a position, and what happens, until it has ended.
@@ -167,12 +177,21 @@ class Events:
                 heard.put_nowait(None)
 
     def _heard(self, payload: str) -> None:
+        # Every process hears of every generation, and most are nobody's concern here: to read one costs more.
+        named = _ID.search(payload)
+        watched = named is not None and named[0] in self._watchers
+        cancelled = bool(self._on_cancel) and _CANCELLED in payload
+        if not (watched or cancelled or self._listeners):
+            return
         told = json.loads(payload)
         event = Event.read(told["position"], told["generation_id"], datetime.fromisoformat(told["at"]), told["data"])
         for heard in self._watchers.get(event.generation_id, ()):
             heard.put_nowait(event)
         for call in list(self._listeners):
             call(event)
+        if event.cancel_requested and not event.state.final:
+            for stop in list(self._on_cancel):
+                stop(event.generation_id)
 
 
 async def forget_old(database: Database) -> int:

@@ -6,8 +6,6 @@ gets a higher one; from then on the earlier worker, frozen or cut off, can write
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
@@ -16,23 +14,26 @@ from typing import Any
 
 from psycopg import AsyncConnection
 from psycopg.rows import kwargs_row
-from psycopg.sql import SQL, Composed, Identifier, Placeholder
-from psycopg.types.json import Json
 
 from cinelet.domain.errors import ValidationError
 from cinelet.domain.progress import Progress, Stage
 from cinelet.jobs.database import Database
 from cinelet.jobs.errors import ClaimLostError, IdempotencyConflictError
 from cinelet.jobs.generation import Generation, Page, Position, is_id, new_id
-from cinelet.jobs.listing import COLUMNS, listing
+from cinelet.jobs.idempotency import check_key, is_storable, request_hash
+from cinelet.jobs.listing import listing
+from cinelet.jobs.rows import COLUMNS, INSERT, RETURNING, as_json, generation_of, one
 from cinelet.jobs.states import State
+from cinelet.jobs.usage import asked_seconds
 
-MAX_IDEMPOTENCY_KEY_CHARACTERS = 255
+IMAGE_KEY, VIDEO_KEY = "image_key", "blob"
+"""Of a request and of a result: where the bytes are in the store."""
 UNFINISHED_PROGRESS = 0.99
 """The most that a running generation can show: 1 means stored."""
 
 _ELSEWHERE = [Stage.QUEUED.value, Stage.DENOISING.value]
 """Stages in which, with a handle, only a provider works."""
+_CLAIMED = " WHERE id = %(id)s AND attempt = %(attempt)s AND state = 'in_progress'"
 _FINAL = [state.value for state in State if state.final]
 
 
@@ -71,43 +72,35 @@ class JobLedger:
         of the same owner gives the generation that it made first, and raises `IdempotencyConflictError` where the
         request is another.
         """
-        if not _is_storable(requested_model):
+        if not is_storable(requested_model):
             raise ValidationError("A model's name has printable characters only", {"model": "Not printable"})
         if idempotency_key is not None:
-            _check_key(idempotency_key)
+            check_key(idempotency_key)
         values = {
             "id": new_id(),
             "owner": owner,
-            "request": _json(request),
+            "request": as_json(request),
             "requested_model": requested_model,
             "queue": queue,
             "priority": priority,
             "not_before": not_before,
             "cache_key": cache_key,
-            "handle": _json(handle),
+            "handle": as_json(handle),
+            "image_key": request.get(IMAGE_KEY),
+            "video_seconds": asked_seconds(request),
             "idempotency_key": idempotency_key,
-            "request_hash": _hash(request, requested_model),
+            "request_hash": request_hash(request, requested_model),
         }
-        statement = SQL(
-            "INSERT INTO generations ({columns}) VALUES ({values}) ON CONFLICT (owner, idempotency_key)"
-            " WHERE idempotency_key IS NOT NULL DO NOTHING RETURNING {all}"
-        ).format(
-            columns=SQL(", ").join(map(Identifier, values)),
-            values=SQL(", ").join(map(Placeholder, values)),
-            all=COLUMNS,
-        )
         async with self._connection(connection) as opened:
             while True:
-                created = await _one(opened, statement, values)
+                created = await one(opened, INSERT, values)
                 if created is not None:
                     return Inserted(created, created=True)
                 # A later snapshot: the one that came first has committed. It may be deleted before we look; then again.
-                found = await _one(
+                found = await one(
                     opened,
-                    SQL(
-                        "SELECT {} FROM generations WHERE owner = %(owner)s AND idempotency_key = %(idempotency_key)s"
-                        " AND request_hash = %(request_hash)s"
-                    ).format(COLUMNS),
+                    f"SELECT {COLUMNS} FROM generations WHERE owner = %(owner)s"  # noqa: S608  (ours; so below)
+                    " AND idempotency_key = %(idempotency_key)s AND request_hash = %(request_hash)s",
                     values,
                 )
                 if found is not None:
@@ -138,7 +131,7 @@ class JobLedger:
 
     async def save_handle(self, generation_id: str, attempt: int, handle: Mapping[str, Any] | None) -> None:
         """Keep what a provider gave us, or None to forget it; durable when this returns. Raises `ClaimLostError`."""
-        await self._write(generation_id, attempt, "handle = %(handle)s", handle=_json(handle))
+        await self._noted(generation_id, attempt, "handle = %(handle)s", handle=as_json(handle))
 
     async def progress(
         self, generation_id: str, attempt: int, progress: Progress, *, eta_seconds: float | None = None
@@ -147,7 +140,7 @@ class JobLedger:
 
         The number only grows, also over attempts. eta_seconds: until the end of the stage, where that is known.
         """
-        written = await self._write(
+        return await self._noted(
             generation_id,
             attempt,
             "progress = greatest(progress, least(%(progress)s, %(most)s)), stage = %(stage)s, step = %(step)s,"
@@ -160,7 +153,6 @@ class JobLedger:
             note=progress.note,
             eta_seconds=eta_seconds,
         )
-        return written.cancel_requested
 
     async def complete(
         self,
@@ -176,10 +168,12 @@ class JobLedger:
             generation_id,
             attempt,
             "state = 'completed', progress = 1, model = %(model)s, result = %(result)s, attempts = %(attempts)s,"
+            " video_key = %(video_key)s,"
             " handle = NULL, worker = NULL, eta_seconds = NULL, finished_at = clock_timestamp()",
             model=model,
-            result=_json(result),
-            attempts=_json(list(attempts)),
+            result=as_json(result),
+            video_key=result.get(VIDEO_KEY),
+            attempts=as_json(list(attempts)),
         )
 
     async def fail(
@@ -196,8 +190,8 @@ class JobLedger:
             attempt,
             "state = 'failed', error = %(error)s, attempts = %(attempts)s, worker = NULL,"
             " finished_at = clock_timestamp()",
-            error=_json(error),
-            attempts=_json(list(attempts)),
+            error=as_json(error),
+            attempts=as_json(list(attempts)),
         )
 
     async def cancel(
@@ -208,7 +202,7 @@ class JobLedger:
             generation_id,
             attempt,
             "state = 'cancelled', attempts = %(attempts)s, worker = NULL, finished_at = clock_timestamp()",
-            attempts=_json(list(attempts)),
+            attempts=as_json(list(attempts)),
         )
 
     async def release(self, generation_id: str, attempt: int) -> Generation:
@@ -264,28 +258,38 @@ class JobLedger:
         """Return a generation; None where there is no such one of this owner (None: of any)."""
         if not is_id(generation_id):
             return None
-        statement = SQL("SELECT {} FROM generations WHERE id = %(id)s AND owner = coalesce(%(owner)s, owner)")
+        statement = f"SELECT {COLUMNS} FROM generations WHERE id = %(id)s AND owner = coalesce(%(owner)s, owner)"  # noqa: S608
         async with self._database.connection() as connection:
-            return await _one(connection, statement.format(COLUMNS), {"id": generation_id, "owner": owner})
+            return await one(connection, statement, {"id": generation_id, "owner": owner})
 
     async def find_same(
         self, request: Mapping[str, Any], *, owner: str, requested_model: str, within_seconds: float
     ) -> Generation | None:
         """Return the newest generation of the very same request that the owner made so lately, or None."""
-        statement = SQL(
-            "SELECT {} FROM generations WHERE owner = %(owner)s AND request_hash = %(hash)s"
+        statement = (
+            f"SELECT {COLUMNS} FROM generations WHERE owner = %(owner)s AND request_hash = %(hash)s"  # noqa: S608
             " AND created_at > clock_timestamp() - make_interval(secs => %(seconds)s)"
             " ORDER BY created_at DESC, id DESC LIMIT 1"
-        ).format(COLUMNS)
-        values = {"owner": owner, "hash": _hash(request, requested_model), "seconds": within_seconds}
+        )
+        values = {"owner": owner, "hash": request_hash(request, requested_model), "seconds": within_seconds}
         async with self._database.connection() as connection:
-            return await _one(connection, statement, values)
+            return await one(connection, statement, values)
+
+    async def uses(self, key: str) -> bool:
+        """Tell whether a generation has this image or this video."""
+        async with self._database.connection() as connection:
+            found = await connection.execute(
+                "SELECT FROM generations WHERE image_key = %(key)s UNION ALL"
+                " SELECT FROM generations WHERE video_key = %(key)s LIMIT 1",
+                {"key": key},
+            )
+            return await found.fetchone() is not None
 
     async def get_all(self, generation_ids: Sequence[str]) -> dict[str, Generation]:
         """Return those of the generations that there are, by id."""
-        statement = SQL("SELECT {} FROM generations WHERE id = ANY(%s)").format(COLUMNS)
+        statement = f"SELECT {COLUMNS} FROM generations WHERE id = ANY(%s)".encode()  # noqa: S608
         async with self._database.connection() as connection:
-            rows = connection.cursor(row_factory=kwargs_row(_generation))
+            rows = connection.cursor(row_factory=kwargs_row(generation_of))
             found = await (await rows.execute(statement, [[name for name in generation_ids if is_id(name)]])).fetchall()
         return {generation.id: generation for generation in found}
 
@@ -305,7 +309,7 @@ class JobLedger:
 
         model: what made it, or what was asked for while nothing has.
         """
-        if model is not None and not _is_storable(model):
+        if model is not None and not is_storable(model):
             return Page((), None)
         statement, values = listing(
             state=state,
@@ -318,7 +322,7 @@ class JobLedger:
             limit=limit,
         )
         async with self._database.connection() as connection:
-            rows = connection.cursor(row_factory=kwargs_row(_generation))
+            rows = connection.cursor(row_factory=kwargs_row(generation_of))
             found = await (await rows.execute(statement, values)).fetchall()
         shown = tuple(found[:limit])
         return Page(shown, Position(shown[-1].created_at, shown[-1].id) if len(found) > limit else None)
@@ -338,13 +342,22 @@ class JobLedger:
         message = f"{generation_id} is {running.state}; cancel it before deleting it"
         raise ValidationError(message, {"id": "Has not ended"})
 
+    async def _noted(self, generation_id: str, attempt: int, assignments: str, **values: Any) -> bool:
+        """Change a detail, if this attempt still has the claim; return whether somebody asked to stop."""
+        async with self._database.connection() as connection:
+            written = await connection.execute(
+                f"UPDATE generations SET {assignments}{_CLAIMED} RETURNING cancel_requested".encode(),  # noqa: S608
+                {"id": generation_id, "attempt": attempt, **values},
+            )
+            row = await written.fetchone()
+        if row is None:
+            raise ClaimLostError(generation_id, attempt)
+        return bool(row[0])
+
     async def _write(self, generation_id: str, attempt: int, assignments: str, **values: Any) -> Generation:
         """Change the generation, if this attempt still has the claim."""
-        written = await self._one(
-            f"UPDATE generations SET {assignments} WHERE id = %(id)s AND attempt = %(attempt)s"  # noqa: S608  (ours)
-            " AND state = 'in_progress'",
-            {"id": generation_id, "attempt": attempt, **values},
-        )
+        statement = f"UPDATE generations SET {assignments}{_CLAIMED}"  # noqa: S608
+        written = await self._one(statement, {"id": generation_id, "attempt": attempt, **values})
         if written is None:
             raise ClaimLostError(generation_id, attempt)
         return written
@@ -354,38 +367,7 @@ class JobLedger:
         if not is_id(values["id"]):
             return None
         async with self._database.connection() as connection:
-            return await _one(connection, SQL(statement) + SQL(" RETURNING ") + COLUMNS, values)
+            return await one(connection, statement + RETURNING, values)
 
     def _connection(self, given: AsyncConnection[Any] | None) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
         return self._database.connection() if given is None else nullcontext(given)
-
-
-async def _one(connection: AsyncConnection[Any], statement: Composed, values: Mapping[str, Any]) -> Generation | None:
-    cursor = connection.cursor(row_factory=kwargs_row(_generation))
-    return await (await cursor.execute(statement, values)).fetchone()
-
-
-def _generation(*, state: str, **columns: Any) -> Generation:
-    return Generation(state=State(state), **columns)
-
-
-def _json(values: Any) -> Json | None:
-    """Return JSON values for the database; NaN and bytes are errors of the caller."""
-    return None if values is None else Json(values, dumps=lambda value: json.dumps(value, allow_nan=False))
-
-
-def _hash(request: Mapping[str, Any], requested_model: str) -> bytes:
-    """Return what tells two requests apart, whatever the order of their fields."""
-    text = json.dumps([request, requested_model], sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode("ascii")).digest()
-
-
-def _is_storable(text: str) -> bool:
-    """Tell whether a text is free of what a database or a log would choke on: NUL, half characters, line ends."""
-    return text.isprintable()
-
-
-def _check_key(key: str) -> None:
-    if not (0 < len(key) <= MAX_IDEMPOTENCY_KEY_CHARACTERS and _is_storable(key)):
-        message = f"An idempotency key has 1-{MAX_IDEMPOTENCY_KEY_CHARACTERS} printable characters"
-        raise ValidationError(message, {"idempotency_key": "Must be 1-255 printable characters"})

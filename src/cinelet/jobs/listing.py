@@ -13,7 +13,6 @@ from cinelet.jobs.generation import Generation, Position
 from cinelet.jobs.states import State
 
 MAX_PAGE = 1000
-COLUMNS = SQL(", ").join(Identifier(column.name) for column in fields(Generation))
 
 
 def listing(
@@ -43,7 +42,7 @@ def listing(
     where = SQL(" WHERE ") + SQL(" AND ").join(given) if given else SQL("")
     statement = (
         SQL("SELECT ")
-        + COLUMNS
+        + SQL(", ").join(Identifier(column.name) for column in fields(Generation))
         + SQL(" FROM generations")
         + where
         + SQL(" ORDER BY created_at, id" if oldest_first else " ORDER BY created_at DESC, id DESC")

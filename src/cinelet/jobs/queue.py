@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,17 +18,16 @@ from cinelet.domain.errors import CapacityError, ProcessingError, ValidationErro
 from cinelet.domain.request import VideoRequest
 from cinelet.jobs.database import Database
 from cinelet.jobs.generation import Generation
-from cinelet.jobs.ledger import Inserted, JobLedger
+from cinelet.jobs.ledger import IMAGE_KEY, VIDEO_KEY, Inserted, JobLedger
 from cinelet.jobs.states import State
 from cinelet.service import VideoService, make_request
 from cinelet.storage.blobs import BlobStore, key_of
 
-IMAGE_KEY = "image_key"
-"""In a stored request: where its image is, which itself is no JSON."""
 REMIXED_FROM = "remixed_from"
+COUNT_SECONDS = 1.0
+"""How old the count of what waits may be; what this process has added since is in it."""
 SENT_AGAIN_SECONDS = 600.0
 """How long a client's own retry may come after its first try."""
-_IMAGE_COLUMN = f"request ->> '{IMAGE_KEY}'"
 LOCAL_OWNER = "local"
 """Who owns what the command line asks for."""
 Admit = Callable[[AsyncConnection[Any]], Awaitable[None]]
@@ -51,6 +52,7 @@ class JobQueue:
         self._service = service
         self._queue_of = queue_of
         self._max_waiting = max_waiting
+        self._waiting, self._counted_at = 0, -COUNT_SECONDS
 
     async def submit(
         self,
@@ -68,13 +70,10 @@ class JobQueue:
 
         priority: higher ones first. not_before: when it may begin. remixed_from: the generation that it varies.
         sent_again: by a client that saw no answer; the generation of the first time is given, if there is one. admit:
-        is asked only where a new one is made. Raises `ValidationError`, and `CapacityError` where too much waits already.
+        asked only where a new one is made. Raises `ValidationError`, and `CapacityError` where too much waits already.
         """
         work = self._service.resolved(request)
-        waiting = await self.ledger.waiting(at_most=self._max_waiting)
-        if waiting >= self._max_waiting:
-            message = f"{waiting:,} generations wait already, which is the most (CINELET_QUEUE_LENGTH)"
-            raise CapacityError(f"{message}; try again later")
+        await self._require_room()
         stored = work.model_dump(mode="json", exclude={"image"}, exclude_defaults=True)
         if work.image is not None:
             stored[IMAGE_KEY] = await self._kept_image(work.image)
@@ -87,9 +86,8 @@ class JobQueue:
             if before is not None:
                 return Inserted(before, created=False)
         cache_key = await self._service.cache_key(work) if work.cache == "use" else None
-
-        async def inserted(connection: AsyncConnection[Any] | None) -> Inserted:
-            return await self.ledger.insert(
+        async with self._database.connection() as connection, connection.transaction() if admit else nullcontext():
+            inserted = await self.ledger.insert(
                 stored,
                 owner=owner,
                 requested_model=str(work.model),
@@ -100,14 +98,23 @@ class JobQueue:
                 cache_key=cache_key,
                 connection=connection,
             )
-
-        if admit is None:
-            return await inserted(None)
-        async with self._database.connection() as connection, connection.transaction():
-            found = await inserted(connection)
-            if found.created:
+            if admit and inserted.created:
                 await admit(connection)
-            return found
+        self._waiting += inserted.created
+        if work.image is not None:
+            # Somebody may have deleted the last generation with the same image just before; from now on nobody will.
+            await self._kept_image(work.image)
+        return inserted
+
+    async def _require_room(self) -> None:
+        """Raise `CapacityError` where too much waits. Counted once a second, and always where it may be too much."""
+        now = time.monotonic()
+        if now - self._counted_at > COUNT_SECONDS or self._waiting >= self._max_waiting:
+            self._waiting = await self.ledger.waiting(at_most=self._max_waiting)
+            self._counted_at = now
+        if self._waiting >= self._max_waiting:
+            message = f"{self._waiting:,} generations wait already, which is the most (CINELET_QUEUE_LENGTH)"
+            raise CapacityError(f"{message}; try again later")
 
     async def retry(self, generation: Generation, *, anyway: bool = False) -> Generation:
         """Ask again for what failed or was cancelled, as a new generation; a job that a provider still has goes on.
@@ -140,7 +147,7 @@ class JobQueue:
         if generation.result is None:
             message = f"{generation.id} is {generation.state}; only a completed generation has a video"
             raise ValidationError(message, {"id": f"Is {generation.state}"})
-        await self.store.get_to_file(generation.result["blob"], path)
+        await self.store.get_to_file(generation.result[VIDEO_KEY], path)
         return path
 
     async def delete(self, generation: Generation) -> None:
@@ -149,20 +156,12 @@ class JobQueue:
         Raises `ValidationError` while it goes on.
         """
         await self.ledger.delete(generation.id)
-        result, request = generation.result or {}, generation.request
-        for column, key in (("result ->> 'blob'", result.get("blob")), (_IMAGE_COLUMN, request.get(IMAGE_KEY))):
+        for key in (generation.request.get(IMAGE_KEY), (generation.result or {}).get(VIDEO_KEY)):
             if key is not None:
+                # Nobody stores the same in between: see `Worker`.
                 async with self._database.locked(key):
-                    if not await self._is_used(column, key):
+                    if not await self.ledger.uses(key):
                         await self.store.delete(key)
-
-    async def _is_used(self, column: str, key: str) -> bool:
-        async with self._database.connection() as connection:
-            found = await connection.execute(
-                f"SELECT FROM generations WHERE {column} = %s LIMIT 1",
-                [key],
-            )
-            return await found.fetchone() is not None
 
     async def _kept_image(self, image: bytes) -> str:
         sha256 = await asyncio.to_thread(lambda: hashlib.sha256(image).hexdigest())

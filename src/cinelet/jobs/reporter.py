@@ -25,7 +25,7 @@ class Reporter:
         self._write = write
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._latest: Progress | None = None
+        self._pending: deque[Progress] = deque()
         self._news = asyncio.Event()
         self._writes: deque[float] = deque(maxlen=MAX_WRITES)
         self._stage: Stage | None = None
@@ -43,7 +43,9 @@ class Reporter:
     def _taken(self, progress: Progress) -> None:
         if progress.stage is not self._stage:
             self._stage, self._stage_began = progress.stage, (self._clock.monotonic(), progress.step)
-        self._latest = progress
+        if self._pending and self._pending[-1].stage is progress.stage:
+            self._pending.pop()  # of a stage only the latest step is worth a word, and each stage is
+        self._pending.append(progress)
         self._news.set()
 
     async def run(self) -> None:
@@ -52,10 +54,9 @@ class Reporter:
             await self._news.wait()
             while (wait := self._wait_seconds()) > 0:
                 await self._clock.pause_async(wait)
-            self._news.clear()
-            progress = self._latest
-            if progress is None:
-                continue
+            progress = self._pending.popleft()
+            if not self._pending:
+                self._news.clear()
             self._writes.append(self._clock.monotonic())
             self._written_stage = progress.stage
             try:
@@ -69,7 +70,7 @@ class Reporter:
             return 0.0
         now = self._clock.monotonic()
         within_a_second = self._writes[0] + 1.0 - now if len(self._writes) == MAX_WRITES else 0.0
-        if self._latest is None or self._latest.stage is self._written_stage:
+        if self._pending[0].stage is self._written_stage:
             # Steps come at an even distance, and leave room for a change of stage.
             return max(within_a_second, self._writes[-1] + 1 / (MAX_WRITES - 1) - now)
         return within_a_second

@@ -23,16 +23,17 @@ from cinelet.domain.video import VideoResult
 from cinelet.jobs.database import Database
 from cinelet.jobs.engine import STALLED_SECONDS, Engine
 from cinelet.jobs.errors import ClaimLostError, DatabaseUnavailableError
-from cinelet.jobs.events import Event, Events, forget_old
+from cinelet.jobs.events import Events, forget_old
 from cinelet.jobs.generation import Generation
-from cinelet.jobs.ledger import JobLedger
+from cinelet.jobs.ledger import VIDEO_KEY, JobLedger
 from cinelet.jobs.queue import restored_request
 from cinelet.jobs.reporter import Reporter
 from cinelet.jobs.work_folder import make_work_folder, remove_abandoned
 from cinelet.observability.logs import get_logger
 from cinelet.resilience.attempts import collecting
 from cinelet.service import VideoService
-from cinelet.storage.blobs import BlobStore, key_of
+from cinelet.storage.blobs import BlobStore
+from cinelet.storage.errors import BlobNotFoundError
 
 LOCAL_QUEUE = "local"
 MAX_CRASHES = 3
@@ -78,6 +79,7 @@ class Worker:
         database: Database,
         store: BlobStore,
         service: VideoService,
+        events: Events,
         *,
         queues: Mapping[str, int],
         deadline_seconds: float | None = None,
@@ -91,6 +93,7 @@ class Worker:
         self._database = database
         self._store = store
         self._service = service
+        self._events = events
         self._queues = dict(queues)
         self._deadline_seconds = deadline_seconds
         self._grace_seconds = grace_seconds
@@ -104,8 +107,8 @@ class Worker:
         """Work until `stop`, then hand over what runs at providers, and give what runs here some seconds to end."""
         await asyncio.to_thread(remove_abandoned)
         engine = Engine(self._database, self.work_on, clock=self._clock)
-        async with Events(self._database, self.ledger, clock=self._clock) as events, engine:
-            take_back = events.on_event(self._told)
+        async with engine:
+            take_back = self._events.on_cancel(self._cancel)
             beside = [asyncio.create_task(self._sweep(), name="sweep")]
             taking = [
                 asyncio.create_task(self._taking(engine, queue, concurrency), name=f"queue {queue}")
@@ -205,16 +208,22 @@ class Worker:
             await self._persisted(lambda: self.ledger.fail(*run.claim, error=failure, attempts=_dicts(attempts)))
 
     async def _stored(self, run: _Run, result: VideoResult) -> None:
-        """Store the video and say so, and let nobody remove it in between as one that is not used."""
-        suffix = result.path.suffix.lower()
-        async with self._database.locked(key_of(result.facts.sha256, suffix=suffix)):
-            blob = await self._store.put_file(result.path, suffix=suffix, sha256=result.facts.sha256)
-            known = result.to_dict()
-            known.pop("path")
-            attempts = [attempt.to_dict() for attempt in result.attempts]
-            await self.ledger.complete(
-                *run.claim, model=result.model, result={**known, "blob": blob.key}, attempts=attempts
-            )
+        """Store the video and say so."""
+        suffix, sha256 = result.path.suffix.lower(), result.facts.sha256
+        blob = await self._store.put_file(result.path, suffix=suffix, sha256=sha256)
+        known = result.to_dict()
+        known.pop("path")
+        await self.ledger.complete(
+            *run.claim,
+            model=result.model,
+            result={**known, VIDEO_KEY: blob.key},
+            attempts=[attempt.to_dict() for attempt in result.attempts],
+        )
+        # Somebody may have deleted the last generation with the same video just before; from now on nobody will.
+        with suppress(BlobNotFoundError):
+            await self._store.head(blob.key)
+            return
+        await self._store.put_file(result.path, suffix=suffix, sha256=sha256)
 
     async def _refuse_poison(self, run: _Run) -> None:
         crashes = run.generation.crashes
@@ -256,10 +265,6 @@ class Worker:
                 _logger.warning("Nothing could be written down; trying again", extra={"code": error.code})
             await self._clock.pause_async(pause)
             pause = min(2 * pause, MAX_PAUSE_SECONDS)
-
-    def _told(self, event: Event) -> None:
-        if event.cancel_requested and not event.state.final:
-            self._cancel(event.generation_id)
 
     def _cancel(self, generation_id: str) -> None:
         run = self._running.get(generation_id)

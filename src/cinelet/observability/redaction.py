@@ -22,7 +22,8 @@ _SIGNING_QUERY = (
     r"|[a-z_-]*(?:token|key|secret|password))"
 )
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
-    # Tokens that are known by their shape: Hugging Face, OpenAI-like keys, fal.ai, Replicate, AWS key ids.
+    # Tokens that are known by their shape: ours, Hugging Face, OpenAI-like keys, fal.ai, Replicate, AWS key ids.
+    (re.compile(r"\bcin_[A-Za-z0-9_-]{12,}"), HIDDEN),
     (re.compile(r"\b(?:api_org_|hf_)[A-Za-z0-9]{6,}"), HIDDEN),
     (re.compile(r"\b(?:sk|rk|pk)-[A-Za-z0-9_-]{12,}"), HIDDEN),
     (re.compile(r"\br8_[A-Za-z0-9]{12,}"), HIDDEN),

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Header, Path, Query, Request
 from fastapi.responses import Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from cinelet.api.state import Jobs, Who, found
+from cinelet.api.state import Jobs, Who, WhoGenerates, found
 from cinelet.api.view import GenerationPage, GenerationView, event_of, view_of
 from cinelet.api.waiting import video_reply
 from cinelet.domain.errors import ValidationError
@@ -43,7 +43,7 @@ async def list_generations(  # noqa: PLR0917  (filters are named in an address)
     page = await jobs.ledger.list(
         state=None if state is None else State(state),
         model=model,
-        owner=caller.owner,
+        owner=caller.sees,
         created_from=_time(created_from),
         created_before=_time(created_before),
         after=None if after is None else _position(after),
@@ -78,18 +78,18 @@ async def video_of_generation(generation_id: Id, request: Request, jobs: Jobs, c
 
 
 @router.post("/{generation_id}/cancel")
-async def cancel_generation(generation_id: Id, jobs: Jobs, caller: Who) -> GenerationView:
+async def cancel_generation(generation_id: Id, jobs: Jobs, caller: WhoGenerates) -> GenerationView:
     """Cancel: at once where it waits, at its provider or within a step where it runs; what has ended stays so."""
     generation = await found(jobs, generation_id, caller)
-    return view_of(await jobs.ledger.request_cancel(generation.id, owner=caller.owner) or generation)
+    return view_of(await jobs.ledger.request_cancel(generation.id, owner=caller.sees) or generation)
 
 
 @router.delete("/{generation_id}", status_code=204)
-async def delete_generation(generation_id: Id, jobs: Jobs, caller: Who) -> None:
+async def delete_generation(generation_id: Id, jobs: Jobs, caller: WhoGenerates) -> None:
     """Forget a generation that has ended; one that goes on is cancelled, and can be deleted when it has stopped."""
     generation = await found(jobs, generation_id, caller)
     if not generation.state.final:
-        await jobs.ledger.request_cancel(generation.id, owner=caller.owner)
+        await jobs.ledger.request_cancel(generation.id, owner=caller.sees)
     await jobs.queue.delete(generation)
 
 

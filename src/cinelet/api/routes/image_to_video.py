@@ -13,7 +13,7 @@ from starlette.datastructures import UploadFile
 from cinelet.api.bodies import ImageToVideo
 from cinelet.api.image_source import image_of
 from cinelet.api.routes.text_to_video import IdempotencyKey
-from cinelet.api.state import Jobs, Service, Who
+from cinelet.api.state import Jobs, Service, WhoGenerates
 from cinelet.api.view import GenerationView
 from cinelet.api.waiting import accepted
 from cinelet.domain.errors import ValidationError
@@ -33,7 +33,7 @@ _BODY = {
 
 @router.post("/v1/image-to-video", status_code=202, response_model=GenerationView, openapi_extra={"requestBody": _BODY})
 async def image_to_video(
-    request: Request, jobs: Jobs, service: Service, caller: Who, idempotency_key: IdempotencyKey = None
+    request: Request, jobs: Jobs, service: Service, caller: WhoGenerates, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Make a video that begins with an image: a file of a form, or in JSON a data URI or an https address."""
     body, image = await _read(request)
@@ -41,7 +41,11 @@ async def image_to_video(
         image = await image_of(body.image, max_bytes=service.config.max_image_size)
     wanted = make_request(task=Task.IMAGE_TO_VIDEO, image=image, **body.values())
     inserted = await jobs.queue.submit(
-        wanted, owner=caller.owner, idempotency_key=idempotency_key, priority=body.priority
+        wanted,
+        owner=caller.owner,
+        idempotency_key=idempotency_key,
+        priority=body.priority,
+        admit=caller.admit,
     )
     return await accepted(request, jobs, inserted.generation)
 

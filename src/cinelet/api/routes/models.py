@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Depends, Path
 
+from cinelet.api.access import caller_of
 from cinelet.api.state import Jobs, Service
 from cinelet.config import EMBEDDED_MODEL
 
-router = APIRouter(prefix="/v1/models", tags=["models"])
+router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[Depends(caller_of)])
 
 
 @router.get("")

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Request
 from fastapi.responses import Response
 
 from cinelet.api.bodies import TextToVideo
-from cinelet.api.state import Jobs, Who
+from cinelet.api.state import Jobs, WhoGenerates
 from cinelet.api.view import GenerationView
 from cinelet.api.waiting import accepted
 from cinelet.domain.request import Task
@@ -21,11 +21,15 @@ IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", max_lengt
 
 @router.post("/v1/text-to-video", status_code=202, response_model=GenerationView)
 async def text_to_video(
-    body: TextToVideo, request: Request, jobs: Jobs, caller: Who, idempotency_key: IdempotencyKey = None
+    body: TextToVideo, request: Request, jobs: Jobs, caller: WhoGenerates, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Make a video from a text: answers with the job, or with the video to `Prefer: wait=N` or `Accept: video/mp4`."""
     wanted = make_request(task=Task.TEXT_TO_VIDEO, **body.values())
     inserted = await jobs.queue.submit(
-        wanted, owner=caller.owner, idempotency_key=idempotency_key, priority=body.priority
+        wanted,
+        owner=caller.owner,
+        idempotency_key=idempotency_key,
+        priority=body.priority,
+        admit=caller.admit,
     )
     return await accepted(request, jobs, inserted.generation)

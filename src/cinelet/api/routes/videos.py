@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Header, Path, Query, Request
+from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 
+from cinelet.api.access import Caller, caller_of
 from cinelet.api.errors import error_body
 from cinelet.api.image_source import image_of
 from cinelet.api.routes.text_to_video import IdempotencyKey
-from cinelet.api.state import Caller, Jobs, Service, State, Who, found
+from cinelet.api.state import Jobs, Service, State, Who, WhoGenerates, found
 from cinelet.api.video_form import read_form
 from cinelet.api.video_object import video_of
 from cinelet.api.waiting import MAX_WAIT_SECONDS, ended_within, video_reply
@@ -23,7 +24,7 @@ POLL_AFTER_MS = 500
 STOP_SECONDS = 10.0
 """How long a delete waits for what runs to stop."""
 
-router = APIRouter(prefix="/v1/videos", tags=["OpenAI's videos"])
+router = APIRouter(prefix="/v1/videos", tags=["OpenAI's videos"], dependencies=[Depends(caller_of)])
 Id = Annotated[str, Path(alias="video_id", max_length=5000)]
 RetryCount = Annotated[int, Header(alias="x-stainless-retry-count", ge=0, le=100)]
 
@@ -33,7 +34,7 @@ async def create_video(  # noqa: PLR0917  (headers are named in a request)
     request: Request,
     jobs: Jobs,
     service: Service,
-    caller: Who,
+    caller: WhoGenerates,
     idempotency_key: IdempotencyKey = None,
     retry_count: RetryCount = 0,
 ) -> JSONResponse:
@@ -43,7 +44,7 @@ async def create_video(  # noqa: PLR0917  (headers are named in a request)
 
 
 @router.post("/sync", response_class=Response)
-async def create_video_and_wait(request: Request, jobs: Jobs, service: Service, caller: Who) -> Response:
+async def create_video_and_wait(request: Request, jobs: Jobs, service: Service, caller: WhoGenerates) -> Response:
     """Ask for a video and wait for the file."""
     generation, _ = await _created(request, jobs, service, caller, key=None, again=False)
     ended = await ended_within(jobs, generation, MAX_WAIT_SECONDS)
@@ -70,7 +71,7 @@ async def list_videos(
     if after is not None:
         last = await found(jobs, after, caller)
         position = Position(last.created_at, last.id)
-    page = await jobs.ledger.list(owner=caller.owner, after=position, oldest_first=order == "asc", limit=limit)
+    page = await jobs.ledger.list(owner=caller.sees, after=position, oldest_first=order == "asc", limit=limit)
     data = [video_of(generation) for generation in page.generations]
     return {
         "object": "list",
@@ -105,11 +106,11 @@ async def retrieve_video(
 
 
 @router.delete("/{video_id}")
-async def delete_video(video_id: Id, jobs: Jobs, caller: Who) -> dict[str, Any]:
+async def delete_video(video_id: Id, jobs: Jobs, caller: WhoGenerates) -> dict[str, Any]:
     """Cancel it, and forget it."""
     generation = await found(jobs, video_id, caller)
     if not generation.state.final:
-        await jobs.ledger.request_cancel(generation.id, owner=caller.owner)
+        await jobs.ledger.request_cancel(generation.id, owner=caller.sees)
         generation = await ended_within(jobs, generation, STOP_SECONDS)
     await jobs.queue.delete(generation)
     return {"id": generation.id, "object": "video.deleted", "deleted": True}
@@ -126,13 +127,16 @@ async def content_of_video(
 
 @router.post("/{video_id}/remix")
 async def remix_video(
-    video_id: Id, jobs: Jobs, caller: Who, prompt: Annotated[str, Body(embed=True, min_length=1, max_length=1000)]
+    video_id: Id,
+    jobs: Jobs,
+    caller: WhoGenerates,
+    prompt: Annotated[str, Body(embed=True, min_length=1, max_length=1000)],
 ) -> JSONResponse:
     """Ask for the same again with another prompt."""
     original = await found(jobs, video_id, caller)
     request = await restored_request(original.request, jobs.store)
     varied = request.model_copy(update={"prompt": prompt})
-    inserted = await jobs.queue.submit(varied, owner=caller.owner, remixed_from=original.id)
+    inserted = await jobs.queue.submit(varied, owner=caller.owner, remixed_from=original.id, admit=caller.admit)
     return JSONResponse(video_of(inserted.generation))
 
 
@@ -145,5 +149,7 @@ async def _created(
         image = await image_of(form.image_url, max_bytes=service.config.max_image_size)
     if image is not None and not image:
         raise ValidationError("input_reference is an empty file", {"input_reference": "Empty"})
-    inserted = await jobs.queue.submit(form.request(image), owner=caller.owner, idempotency_key=key, sent_again=again)
+    inserted = await jobs.queue.submit(
+        form.request(image), owner=caller.owner, idempotency_key=key, sent_again=again, admit=caller.admit
+    )
     return inserted.generation, form.ignored

@@ -1,0 +1,127 @@
+"""Who asks, and what he may do. Whatever is not open needs a key, before a byte of the body is read."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cinelet.api.errors import NotAllowedError, NotAuthenticatedError, reply_to
+from cinelet.api.limits import Allowance, RequestLimits
+from cinelet.clock import Clock
+from cinelet.domain.errors import CineletError
+from cinelet.jobs.keys import Keys, Role
+from cinelet.jobs.queue import LOCAL_OWNER, Admit
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
+"""For everybody; and what is below /docs."""
+_BEARER = HTTPBearer(
+    auto_error=False,
+    scheme_name="key",
+    description="A key of `cinelet keys create`; on this machine none is needed until there is one.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks. owner: of what he makes."""
+
+    owner: str
+    role: Role
+    allowance: Allowance | None = None
+    """What his key may use; None for no limit at all."""
+
+    @property
+    def sees(self) -> str | None:
+        """Whose generations he sees and changes: his own; None for everybody's."""
+        return None if self.role is Role.ADMIN else self.owner
+
+    @property
+    def admit(self) -> Admit | None:
+        """What is to look at a generation of his while it is made, if anything."""
+        return self.allowance.admit if self.allowance is not None and self.allowance.limits_generations else None
+
+
+NOBODY_IN_PARTICULAR = Caller(LOCAL_OWNER, Role.GENERATE)
+"""Whoever asks where no key is needed."""
+
+
+class Access:
+    """Lets a request in: with a valid key, or from this machine where there are no keys, or with `open_to_all`."""
+
+    def __init__(self, app: ASGIApp, *, open_to_all: bool, clock: Clock | None = None) -> None:
+        self._app = app
+        self._open_to_all = open_to_all
+        self._requests = RequestLimits(clock=clock)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on with its caller in its state, or answer why not."""
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or scope["path"].startswith("/docs/"):
+            await self._app(scope, receive, send)
+            return
+        try:
+            caller = await self._caller(scope)
+        except CineletError as error:
+            await reply_to(error)(scope, receive, send)
+            return
+        allowance = caller.allowance
+
+        async def told(message: Message) -> None:
+            if allowance is not None and message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(allowance.headers())
+            await send(message)
+
+        if allowance is not None and allowance.refusal is not None:
+            await reply_to(allowance.refusal)(scope, receive, told)
+            return
+        scope.setdefault("state", {})["caller"] = caller
+        await self._app(scope, receive, told)
+
+    async def _caller(self, scope: Scope) -> Caller:
+        keys: Keys = scope["app"].state.keys
+        if self._open_to_all or (_came_to_loopback(scope) and not await keys.exist()):
+            return NOBODY_IN_PARTICULAR
+        scheme, _, secret = Headers(scope=scope).get("authorization", "").partition(" ")
+        key = await keys.find(secret.strip()) if scheme.lower() == "bearer" else None
+        if key is None:
+            raise NotAuthenticatedError
+        return Caller(key.owner, key.role, self._requests.counted(key))
+
+
+async def caller_of(
+    request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)] = None
+) -> Caller:
+    """Return who asks; he may at least read."""
+    caller: Caller = request.state.caller
+    return caller
+
+
+def caller_with(role: Role) -> Callable[..., Awaitable[Caller]]:
+    """Return the dependency that gives the caller, where he has a role or more."""
+
+    async def allowed(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
+        if not caller.role.includes(role):
+            raise NotAllowedError(f"This key has the role {caller.role}, and this needs {role}")
+        return caller
+
+    return allowed
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _came_to_loopback(scope: Scope) -> bool:
+    """Tell whether a connection was taken at an address that only this machine reaches."""
+    server: Any = scope.get("server")
+    return server is not None and is_loopback(str(server[0]))

@@ -1,0 +1,107 @@
+"""What a key may use: requests a minute, generations at once, seconds of video a day; and the headers that say so.
+
+The headers are those of draft-ietf-httpapi-ratelimit-headers-10: `RateLimit-Policy` says what is granted, `RateLimit`
+what is left of it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from cinelet.api.errors import BUSY_SECONDS, LimitReachedError
+from cinelet.clock import Clock, SystemClock
+from cinelet.jobs.keys import ApiKey
+from cinelet.jobs.usage import DAY_SECONDS, lock_owner, unfinished, within_a_day
+
+MINUTE_SECONDS = 60
+_REQUESTS, _RUNNING, _VIDEO_SECONDS = "requests", "running", "video-seconds"
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """Fills by itself up to a minute's requests. at_seconds: when it held so many."""
+
+    requests: float
+    at_seconds: float
+
+
+class RequestLimits:
+    """How many requests each key has left now. Each process of the service counts for itself."""
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        self._clock: Clock = clock or SystemClock()
+        self._buckets: dict[str, _Bucket] = {}
+
+    def counted(self, key: ApiKey) -> Allowance:
+        """Count a request of a key, and return what it has left: nothing, where it has had too many."""
+        allowance = Allowance(key)
+        granted = key.requests_per_minute
+        if granted is None:
+            return allowance
+        now = self._clock.monotonic()
+        a_second = granted / MINUTE_SECONDS
+        bucket = self._buckets.setdefault(key.id, _Bucket(granted, now))
+        bucket.requests = min(granted, bucket.requests + (now - bucket.at_seconds) * a_second)
+        bucket.at_seconds = now
+        if bucket.requests < 1:
+            allowance.refuse_request(retry_after=(1 - bucket.requests) / a_second)
+            return allowance
+        bucket.requests -= 1
+        allowance.left[_REQUESTS] = int(bucket.requests), (granted - bucket.requests) / a_second
+        return allowance
+
+
+class Allowance:
+    """The limits of a key, during one request of it. left: by policy, how much, and for how many seconds."""
+
+    def __init__(self, key: ApiKey) -> None:
+        self._key = key
+        self.left: dict[str, tuple[int, float]] = {}
+        self.refusal: LimitReachedError | None = None
+        """Why the request goes no further."""
+
+    def refuse_request(self, *, retry_after: float) -> None:
+        """Note that there were too many requests."""
+        self.left[_REQUESTS] = 0, retry_after
+        message = f"This key may send {self._key.requests_per_minute} requests a minute"
+        self.refusal = LimitReachedError(f"{message}; try again later", retry_after=math.ceil(retry_after))
+
+    @property
+    def limits_generations(self) -> bool:
+        """Whether `admit` has anything to look at."""
+        return self._key.running is not None or self._key.video_seconds_per_day is not None
+
+    async def admit(self, connection: AsyncConnection[Any]) -> None:
+        """Raise `LimitReachedError` where the owner has too much, with what this transaction has made counted in."""
+        key = self._key
+        await lock_owner(connection, key.owner)
+        if key.running is not None:
+            count = await unfinished(connection, key.owner, at_most=key.running + 1)
+            self.left[_RUNNING] = max(0, key.running - count), BUSY_SECONDS
+            if count > key.running:
+                message = f"{key.running} generations wait or run, which is the most for this key"
+                raise LimitReachedError(f"{message}; try again when one has ended", retry_after=BUSY_SECONDS)
+        if key.video_seconds_per_day is not None:
+            used = await within_a_day(connection, key.owner, limit=key.video_seconds_per_day)
+            self.left[_VIDEO_SECONDS] = max(0, int(key.video_seconds_per_day - used.video_seconds)), DAY_SECONDS
+            if used.video_seconds > key.video_seconds_per_day:
+                self.left[_VIDEO_SECONDS] = 0, used.fits_in_seconds
+                message = f"This key may ask for {key.video_seconds_per_day} seconds of video in 24 hours"
+                raise LimitReachedError(f"{message}; try again later", retry_after=used.fits_in_seconds)
+
+    def headers(self) -> dict[str, str]:
+        """Return what is granted, and what is known to be left of it; nothing where there is no limit."""
+        key = self._key
+        policies = {
+            _REQUESTS: (key.requests_per_minute, f";w={MINUTE_SECONDS}"),
+            _RUNNING: (key.running, ';qu="concurrent-requests"'),
+            _VIDEO_SECONDS: (key.video_seconds_per_day, f';w={DAY_SECONDS};qu="video-seconds"'),
+        }
+        granted = [f'"{name}";q={quota}{more}' for name, (quota, more) in policies.items() if quota is not None]
+        left = [f'"{name}";r={count};t={math.ceil(seconds)}' for name, (count, seconds) in self.left.items()]
+        values = {"ratelimit-policy": ", ".join(granted), "ratelimit": ", ".join(left)}
+        return {name: value for name, value in values.items() if value}

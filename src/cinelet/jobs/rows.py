@@ -1,0 +1,51 @@
+"""Rows of the ledger and statements about them, built once: to build one takes longer than to send it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg.rows import kwargs_row
+from psycopg.sql import Composed
+from psycopg.types.json import Json
+
+from cinelet.jobs.generation import Generation
+from cinelet.jobs.states import State
+
+COLUMNS = ", ".join(f'"{column.name}"' for column in fields(Generation))
+RETURNING = f" RETURNING {COLUMNS}"
+_INSERTED = (
+    "id", "owner", "request", "requested_model", "queue", "priority", "not_before", "cache_key", "handle", "image_key",
+    "video_seconds", "idempotency_key", "request_hash",
+)  # fmt: skip
+INSERT = (
+    f"INSERT INTO generations ({', '.join(_INSERTED)})"  # noqa: S608  (of names of ours)
+    f" VALUES ({', '.join(f'%({name})s' for name in _INSERTED)})"
+    f" ON CONFLICT (owner, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING{RETURNING}"
+)
+
+
+async def one(
+    connection: AsyncConnection[Any], statement: str | Composed, values: Mapping[str, Any]
+) -> Generation | None:
+    """Run a statement that gives a generation, or none. It is ours: nothing of a caller's is in its text."""
+    cursor = connection.cursor(row_factory=kwargs_row(generation_of))
+    query = statement.encode() if isinstance(statement, str) else statement
+    return await (await cursor.execute(query, values)).fetchone()
+
+
+def generation_of(*, state: str, **columns: Any) -> Generation:
+    """Return the generation of a row."""
+    return Generation(state=State(state), **columns)
+
+
+def as_json(values: Any) -> Json | None:
+    """Return JSON values for the database; NaN and bytes are errors of the caller."""
+    return None if values is None else Json(values, dumps=_dumps)
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, allow_nan=False)
