@@ -134,7 +134,7 @@ def test_connections_that_the_server_closed_are_replaced(data_directory, schema)
                 " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
             )
             others = "SELECT FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
-            while await (await other.execute(others)).fetchone() is not None:  # they end a moment later
+            while await (await other.execute(others)).fetchone() is not None:  # noqa: ASYNC110  (they end soon)
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.1)
             await asyncio.gather(*(insert(database) for _ in range(10)))

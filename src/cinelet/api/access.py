@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -85,7 +86,10 @@ class Access:
 
     async def _caller(self, scope: Scope) -> Caller:
         keys: Keys = scope["app"].state.keys
-        if self._open_to_all or (_came_to_loopback(scope) and not await keys.exist()):
+        if self._open_to_all:
+            return NOBODY_IN_PARTICULAR
+        if _came_to_loopback(scope) and not await keys.exist():
+            _require_own_page(Headers(scope=scope))
             return NOBODY_IN_PARTICULAR
         scheme, _, secret = Headers(scope=scope).get("authorization", "").partition(" ")
         key = await keys.find(secret.strip()) if scheme.lower() == "bearer" else None
@@ -119,6 +123,16 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _require_own_page(headers: Headers) -> None:
+    """Raise `NotAllowedError` for what a page of some web site sends to this machine through its visitor's browser.
+
+    Its name is in `Origin`, or in `Host` where a name server led that name here.
+    """
+    for header, value in (("Host", f"//{headers.get('host', '')}"), ("Origin", headers.get("origin", "//localhost"))):
+        if not is_loopback(urlsplit(value).hostname or ""):
+            raise NotAllowedError(f"{header} names another site, and without a key only this machine is served")
 
 
 def _came_to_loopback(scope: Scope) -> bool:
