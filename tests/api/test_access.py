@@ -152,3 +152,234 @@ def test_the_description_names_the_scheme_where_a_key_is_needed(served: Served) 
         operation = description["paths"].get(path.replace(":path", ""), {}).get(method.lower())
         if operation is not None:
             assert operation.get("security", []) == ([] if needed is OPEN else [{"key": []}]), path
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"",
+        b"Bearer",
+        b"Bearer cin_",
+        b"Bearer cin_" + b"a" * 43,
+        b"Bearer cin_" + b"a" * 4096,
+        b"Bearer cin_" + b"\xe9" * 43,
+        "Bearer cin_\u0660".encode(),
+        b"Bearer hf_abcdefghijklmnopqrstuvwxyz",
+        b"Basic Y2luOng=",
+    ],
+)
+def test_what_is_no_key_opens_nothing(served: Served, header: bytes) -> None:
+    reply = served.client.get("/v1/models", headers={b"authorization": header})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (401, "not_authenticated")
+    assert header.partition(b" ")[2].decode("latin-1") in {"", "cin_"} or header.decode("latin-1")[7:] not in reply.text
+
+
+def test_a_valid_secret_opens_nothing_in_another_scheme_or_place(served: Served) -> None:
+    _, secret = created(served, "site")
+    get = served.client.get
+    assert get("/v1/models", headers={"authorization": f"bearer  {secret}"}).status_code == 200
+    assert get("/v1/models", headers={"authorization": f"Basic {secret}"}).status_code == 401
+    assert get("/v1/models", headers={"authorization": secret}).status_code == 401
+    assert get("/v1/models", headers={"x-api-key": secret}).status_code == 401
+    assert get("/v1/models", params={"key": secret}).status_code == 401
+
+
+def test_what_is_revoked_opens_nothing_after_five_seconds(served: Served, make_key: MakeKey, clock: FakeClock) -> None:
+    key, client = make_key("site")
+    assert client.get("/v1/models").status_code == 200
+    served.with_database(lambda database: Keys(database).revoke(key.id))
+    clock.advance(REMEMBERED_SECONDS)
+    assert client.get("/v1/models").status_code == 401
+
+
+@pytest.mark.parametrize(("method", "path"), OF_ONE_GENERATION, ids=map(" ".join, OF_ONE_GENERATION))
+def test_what_is_somebody_elses_is_answered_like_what_does_not_exist(make_key: MakeKey, method: str, path: str) -> None:
+    _, alice = make_key("alice")
+    _, bob = make_key("bob")
+    hers = ask(alice).json()["id"]
+    body = {"prompt": "x"} if path.endswith("remix") else None
+    replies = [bob.request(method, at(path, name), json=body) for name in (hers, NOWHERE)]
+    for reply in replies:
+        reply.headers.pop("x-request-id")
+        reply.headers.pop("date")
+    assert [reply.status_code for reply in replies] == [404, 404]
+    assert replies[0].json() == replies[1].json()
+    assert replies[0].headers == replies[1].headers
+    assert alice.get(f"/v1/generations/{hers}").json()["state"] == "queued"
+
+
+def test_a_list_shows_ones_own_and_an_administrator_everybodys(make_key: MakeKey) -> None:
+    _, alice = make_key("alice", owner="alice of the list")
+    _, bob = make_key("bob", owner="bob of the list")
+    _, root = make_key("root", role=KeyRole.ADMIN)
+    hers = ask(alice).json()["id"]
+    for where in ("/v1/generations", "/v1/videos"):
+        assert [one["id"] for one in alice.get(where).json()["data"]] == [hers]
+        assert bob.get(where).json()["data"] == []
+        assert hers in {one["id"] for one in root.get(where, params={"limit": 100}).json()["data"]}
+    assert bob.get("/v1/videos", params={"after": hers}).status_code == 404
+    assert root.post(f"/v1/generations/{hers}/cancel").json()["state"] == "cancelled"
+    assert root.delete(f"/v1/generations/{hers}").status_code == 204
+    assert alice.get("/v1/generations").json()["data"] == []
+
+
+def test_two_keys_of_one_owner_see_the_same_and_idempotency_keys_are_each_owners(make_key: MakeKey) -> None:
+    (_, one), (_, two), (_, other) = (make_key(name, owner=owner) for name, owner in ("1a", "2a", "3b"))
+    ids = [
+        client.post("/v1/text-to-video", json=SHORT, headers={"idempotency-key": "order"}).json()["id"]
+        for client in (one, two, other)
+    ]
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_no_secret_is_logged(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    _, secret = created(served, "site")
+    with caplog.at_level(logging.DEBUG):
+        headers = {"authorization": f"Bearer {secret}"}
+        served.client.get("/v1/models", headers=headers)
+        served.client.post("/v1/text-to-video", content=b"{", headers=headers)
+        served.client.get("/v1/models", headers={"authorization": f"Bearer {secret[:-1]}"})
+        get_logger("cinelet.api").warning("A request came with %s", secret)
+    assert secret[:20] not in caplog.text
+
+
+def test_requests_a_minute_come_back_one_by_one(make_key: MakeKey, clock: FakeClock) -> None:
+    _, client = make_key("site", requests_per_minute=3)
+    replies = [client.get("/v1/models") for _ in range(4)]
+    assert [reply.status_code for reply in replies] == [200, 200, 200, 429]
+    assert [reply.headers["ratelimit"] for reply in replies] == [
+        '"requests";r=2;t=20',
+        '"requests";r=1;t=40',
+        '"requests";r=0;t=60',
+        '"requests";r=0;t=20',
+    ]
+    assert {reply.headers["ratelimit-policy"] for reply in replies} == {'"requests";q=3;w=60'}
+    assert replies[3].headers["retry-after"] == "20"
+    error = replies[3].json()["error"]
+    assert (error["code"], error["details"]) == ("rate_limited", {"retryable": True, "retry_after": 20})
+    clock.advance(20)
+    assert [client.get("/v1/models").status_code for _ in range(2)] == [200, 429]
+
+
+def test_generations_at_once_are_counted_exactly(make_key: MakeKey) -> None:
+    key, client = make_key("busy", running=3)
+    with ThreadPoolExecutor(12) as threads:
+        replies = list(threads.map(lambda n: ask(client, prompt=f"gull {n}"), range(12)))
+    taken = [reply for reply in replies if reply.status_code == 202]
+    refused = [reply for reply in replies if reply.status_code == 429]
+    assert (len(taken), len(refused)) == (3, 9)
+    for reply in refused:
+        assert reply.json()["error"]["code"] == "rate_limited"
+        assert reply.headers["retry-after"] == "5"
+        assert reply.headers["ratelimit"] == '"running";r=0;t=5'
+        assert reply.headers["ratelimit-policy"] == '"running";q=3;qu="concurrent-requests"'
+    assert len(client.get("/v1/generations").json()["data"]) == 3
+    assert client.post("/v1/videos", json={"prompt": "a gull", "seconds": "2"}).status_code == 429
+    client.post(f"/v1/generations/{taken[0].json()['id']}/cancel")
+    assert ask(client).status_code == 202
+    assert key.running == 3
+
+
+def test_what_is_only_repeated_is_no_more_than_before(make_key: MakeKey) -> None:
+    _, client = make_key("repeats", running=1)
+    headers = {"idempotency-key": "order"}
+    ids = {client.post("/v1/text-to-video", json=SHORT, headers=headers).json()["id"] for _ in range(3)}
+    assert len(ids) == 1
+
+
+def test_seconds_of_video_a_day_are_not_given_back_by_deleting(make_key: MakeKey) -> None:
+    _, client = make_key("daily", video_seconds_per_day=5)
+    first = ask(client)
+    assert first.headers["ratelimit"] == '"video-seconds";r=3;t=86400'
+    assert [ask(client).status_code for _ in range(2)] == [202, 429]
+    where = f"/v1/generations/{first.json()['id']}"
+    client.post(f"{where}/cancel")
+    assert client.delete(where).status_code == 204
+    refused = ask(client)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limited")
+    assert 86_300 < int(refused.headers["retry-after"]) <= 86_400
+    assert refused.headers["ratelimit"] == f'"video-seconds";r=0;t={refused.headers["retry-after"]}'
+    assert refused.headers["ratelimit-policy"] == '"video-seconds";q=5;w=86400;qu="video-seconds"'
+    assert ask(client, duration=1).status_code == 202, "what fits still fits"
+
+
+def test_without_a_limit_no_header_speaks_of_one(make_key: MakeKey) -> None:
+    _, client = make_key("free")
+    assert not {name for name in ask(client).headers if name.startswith("ratelimit")}
+
+
+def test_on_this_machine_no_key_is_needed_until_there_is_one(copy_data: Callable[[Path], Path], tmp_path: Path) -> None:
+    clock = FakeClock()
+    with Served(copy_data(tmp_path / "data"), make_backend=FakeBackend, worker=False, clock=clock) as served:
+        assert ask(served.client).status_code == 202
+        # OpenAI's client always sends something.
+        assert served.client.get("/v1/models", headers={"authorization": "Bearer none"}).status_code == 200
+        _, secret = created(served, "site", owner="local")
+        clock.advance(REMEMBERED_SECONDS)
+        assert served.client.get("/v1/generations").status_code == 401
+        known = served.client.get("/v1/generations", headers={"authorization": f"Bearer {secret}"})
+        assert len(known.json()["data"]) == 1
+
+
+def test_a_service_that_is_open_to_all_asks_for_no_key(copy_data: Callable[[Path], Path], tmp_path: Path) -> None:
+    data = copy_data(tmp_path / "data")
+    with Served(data, make_backend=FakeBackend, worker=False, open_to_all=True) as served:
+        key, _ = created(served, "site")
+        assert ask(served.client).status_code == 202
+        assert key.owner == "site"
+
+
+class KeysOf:
+    """Keys that say what a test wants."""
+
+    def __init__(self, *, exist: bool, fail: bool = False) -> None:
+        self._exist, self._fail = exist, fail
+
+    async def exist(self) -> bool:
+        if self._fail:
+            raise DatabaseUnavailableError("The database is away")
+        return self._exist
+
+
+def status_at(server: tuple[str, int | None] | None, keys: KeysOf, **options: Any) -> int:
+    """Return what a request that has reached an address is answered."""
+    statuses: list[int] = []
+
+    async def inside(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def receive() -> Any:
+        raise AssertionError("a body is read before it is known whose it is")
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    app = SimpleNamespace(state=SimpleNamespace(keys=keys))
+    scope: dict[str, Any] = {"type": "http", "path": "/v1/text-to-video", "headers": [], "server": server, "app": app}
+    access = Access(inside, **{"open_to_all": False, **options})
+    asyncio.run(access(scope, receive, send))
+    return statuses[0]
+
+
+@pytest.mark.parametrize(
+    ("server", "status"),
+    [
+        (("127.0.0.1", 8000), 200),
+        (("127.8.8.8", 8000), 200),
+        (("::1", 8000), 200),
+        (("192.0.2.7", 8000), 401),
+        (("0.0.0.0", 8000), 401),
+        (("/run/cinelet.sock", None), 401),
+        (("localhost.example.org", 80), 401),
+        (None, 401),
+    ],
+)
+def test_only_what_reached_a_loopback_address_needs_no_key(server: tuple[str, int | None] | None, status: int) -> None:
+    assert status_at(server, KeysOf(exist=False)) == status
+    assert status_at(server, KeysOf(exist=True)) == 401
+    assert status_at(server, KeysOf(exist=True), open_to_all=True) == 200
+
+
+def test_without_the_database_nobody_is_let_in() -> None:
+    assert status_at(("127.0.0.1", 8000), KeysOf(exist=False, fail=True)) == 503

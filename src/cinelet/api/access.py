@@ -130,7 +130,7 @@ def _require_own_page(headers: Headers) -> None:
 
     Its name is in `Origin`, or in `Host` where a name server led that name here.
     """
-    for header, value in (("Host", f"//{headers.get('host', '')}"), ("Origin", headers.get("origin", "//localhost"))):
+    for header, value in (("Host", f"//{headers.get('host', 'localhost')}"), ("Origin", headers.get("origin", "//localhost"))):
         if not is_loopback(urlsplit(value).hostname or ""):
             raise NotAllowedError(f"{header} names another site, and without a key only this machine is served")
 
