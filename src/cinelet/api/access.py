@@ -130,8 +130,9 @@ def _require_own_page(headers: Headers) -> None:
 
     Its name is in `Origin`, or in `Host` where a name server led that name here.
     """
-    for header, value in (("Host", f"//{headers.get('host', 'localhost')}"), ("Origin", headers.get("origin", "//localhost"))):
-        if not is_loopback(urlsplit(value).hostname or ""):
+    here = "localhost"
+    for header, site in (("Host", f"//{headers.get('host', here)}"), ("Origin", headers.get("origin", f"//{here}"))):
+        if not is_loopback(urlsplit(site).hostname or ""):
             raise NotAllowedError(f"{header} names another site, and without a key only this machine is served")
 
 
