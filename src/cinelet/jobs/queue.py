@@ -14,7 +14,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from cinelet.domain.errors import CapacityError, ProcessingError, ValidationError
+from cinelet.domain.errors import CapacityError, CineletError, ProcessingError, ValidationError
 from cinelet.domain.request import VideoRequest
 from cinelet.jobs.database import Database
 from cinelet.jobs.generation import Generation
@@ -86,20 +86,24 @@ class JobQueue:
             if before is not None:
                 return Inserted(before, created=False)
         cache_key = await self._service.cache_key(work) if work.cache == "use" else None
-        async with self._database.connection() as connection, connection.transaction() if admit else nullcontext():
-            inserted = await self.ledger.insert(
-                stored,
-                owner=owner,
-                requested_model=str(work.model),
-                queue=self._queue_of(str(work.model)),
-                idempotency_key=idempotency_key,
-                priority=priority,
-                not_before=not_before,
-                cache_key=cache_key,
-                connection=connection,
-            )
-            if admit and inserted.created:
-                await admit(connection)
+        try:
+            async with self._database.connection() as connection, connection.transaction() if admit else nullcontext():
+                inserted = await self.ledger.insert(
+                    stored,
+                    owner=owner,
+                    requested_model=str(work.model),
+                    queue=self._queue_of(str(work.model)),
+                    idempotency_key=idempotency_key,
+                    priority=priority,
+                    not_before=not_before,
+                    cache_key=cache_key,
+                    connection=connection,
+                )
+                if admit and inserted.created:
+                    await admit(connection)
+        except CineletError:
+            await self._remove_unused(stored.get(IMAGE_KEY))
+            raise
         self._waiting += inserted.created
         if work.image is not None:
             # Somebody may have deleted the last generation with the same image just before; from now on nobody will.
@@ -156,12 +160,15 @@ class JobQueue:
         Raises `ValidationError` while it goes on.
         """
         await self.ledger.delete(generation.id)
-        for key in (generation.request.get(IMAGE_KEY), (generation.result or {}).get(VIDEO_KEY)):
-            if key is not None:
-                # Nobody stores the same in between: see `Worker`.
-                async with self._database.locked(key):
-                    if not await self.ledger.uses(key):
-                        await self.store.delete(key)
+        await self._remove_unused(generation.request.get(IMAGE_KEY))
+        await self._remove_unused((generation.result or {}).get(VIDEO_KEY))
+
+    async def _remove_unused(self, key: str | None) -> None:
+        if key is not None:
+            # Whoever begins to use it waits for this, and looks afterwards whether it is still there.
+            async with self._database.locked(key):
+                if not await self.ledger.uses(key):
+                    await self.store.delete(key)
 
     async def _kept_image(self, image: bytes) -> str:
         sha256 = await asyncio.to_thread(lambda: hashlib.sha256(image).hexdigest())
