@@ -58,7 +58,7 @@ def test_no_kill_loses_a_generation_or_pays_for_one_twice(with_farm, internet: F
             assert one.state is State.COMPLETED
             assert paid[one.request["prompt"]] == 1
     completed = sum(one.state is State.COMPLETED for one in ended)
-    assert completed >= 0.7 * len(ended), "kills hit the short moment of sending far too often"
+    assert completed >= len(ended) / 3, "most kills hit a wait, after which a generation goes on"
 
 
 def test_a_generation_that_kills_its_worker_is_given_up_and_all_others_are_made(with_farm):
