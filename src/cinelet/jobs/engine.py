@@ -20,7 +20,7 @@ from cinelet.jobs.database import Database
 from cinelet.observability.logs import get_logger
 
 TASK = "cinelet.generate"
-HEARTBEAT_SECONDS = 3.0
+HEARTBEAT_SECONDS = 4.0
 STALLED_SECONDS = 20.0
 """After so long without a heartbeat a worker counts as gone."""
 POLL_SECONDS = 5.0

@@ -40,7 +40,7 @@ MAX_CRASHES = 3
 """After so many workers were lost over a generation, it is taken for the cause."""
 GRACE_SECONDS = 15.0
 """What a stopping worker waits for, below `STALLED_SECONDS`: meanwhile it has no heartbeat."""
-SWEEP_SECONDS = 4.0
+SWEEP_SECONDS = 5.0
 SWEEPS_OF_ALL = 15
 """Each so-many-th sweep looks at every generation, not only at those of workers that are gone."""
 PERSIST_SECONDS = 600.0
@@ -287,15 +287,13 @@ class Worker:
             try:
                 async with self._database.connection() as connection:
                     found = await connection.execute(
-                        "SELECT requeue_lost(%s, %s)", [STALLED_SECONDS, number % SWEEPS_OF_ALL == 0]
+                        "SELECT requeue_lost(%s, %s), ARRAY(SELECT id FROM generations"
+                        " WHERE state = 'in_progress' AND cancel_requested AND worker = %s)",
+                        [STALLED_SECONDS, number % SWEEPS_OF_ALL == 0, self.name],
                     )
-                    (requeued,) = await found.fetchone() or (0,)
-                    cancelled = await connection.execute(
-                        "SELECT id FROM generations WHERE state = 'in_progress' AND cancel_requested AND worker = %s",
-                        [self.name],
-                    )
-                    for (generation_id,) in await cancelled.fetchall():
-                        self._cancel(generation_id)
+                    requeued, cancelled = await found.fetchone() or (0, [])
+                for generation_id in cancelled:
+                    self._cancel(generation_id)
                 if requeued:
                     _logger.warning("Work of lost workers is queued again", extra={"generations": requeued})
                 if number % (SWEEPS_OF_ALL * 10) == 0:
