@@ -104,8 +104,8 @@ def kills(scale: Scale) -> list[Row]:
 
     Four workers at a time, each with the real backend and 20 generations at once; each is killed 0-2 s after it began,
     and another one is started; what has ended is replaced by a new generation, so that every kill hits work. So that
-    200 kills fit into minutes, the workers' heartbeat is 0.5 s instead of 3 s, a worker counts as gone after 3 s
-    instead of 20 s and is looked for every second instead of every 4 s. In the first row a generation may lose any
+    200 kills fit into minutes, the workers' heartbeat is 0.5 s instead of 4 s, a worker counts as gone after 3 s
+    instead of 20 s and is looked for every second instead of every 5 s. In the first row a generation may lose any
     number of workers; in the second one 3, as shipped. "in doubt": ended as `submission_unknown`. "to the end": seconds
     from the last restart until every generation is terminal. The goals: none lost, none paid twice, every video whole,
     at most 60 s to the end, and no process left.
