@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cinelet.clock import FakeClock, SystemClock
+from cinelet.clock import FakeClock, SystemClock, cancel_task
 from cinelet.domain.backend import Context
 from cinelet.domain.errors import DeadlineExceededError, GenerationCancelledError
 
@@ -46,3 +46,19 @@ def test_a_fake_clock_moves_at_once_and_remembers(tmp_path: Path) -> None:
     assert (clock.monotonic(), clock.pauses_seconds) == (8, [4, 4])
     with pytest.raises(DeadlineExceededError):
         clock.pause(4, context=context)
+
+
+def test_a_task_that_loses_a_cancel_is_cancelled_again() -> None:
+    async def lossy() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            await asyncio.sleep(60)
+
+    async def work() -> bool:
+        task = asyncio.create_task(lossy())
+        await asyncio.sleep(0)
+        await cancel_task(task)
+        return task.cancelled()
+
+    assert asyncio.run(work())

@@ -15,6 +15,7 @@ from cinelet.domain.backend import Context, GeneratedVideo
 
 CANCEL_POLL_SECONDS = 0.05
 """How late a thread that waits notices a cancel; an event loop is told at once."""
+CANCEL_AGAIN_SECONDS = 0.5
 DEADLINE_POLL_SECONDS = 1.0
 """How often an event loop asks for the deadline: a context's clock need not be the loop's own."""
 
@@ -143,6 +144,16 @@ async def watched(work: Awaitable[_Result], *, context: Context) -> _Result:
         if not task.done():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+async def cancel_task(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it has ended: one cancel may be lost where it meets what the task was waiting for.
+
+    That is so in `asyncio.wait_for` of Python 3.11, with which pools of connections wait.
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=CANCEL_AGAIN_SECONDS)
 
 
 async def until_ended(work: asyncio.Future[GeneratedVideo], context: Context) -> GeneratedVideo:

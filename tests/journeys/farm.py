@@ -64,6 +64,9 @@ class Farm:
         os.kill(pid, signal.SIGTERM)
         process = psutil.Process(pid)
         while process.status() != psutil.STATUS_ZOMBIE:
-            assert time.monotonic() - began < 60
+            if time.monotonic() - began > 60:
+                os.kill(pid, signal.SIGUSR1)  # it prints where it hangs
+                time.sleep(1)
+                raise AssertionError(f"worker {pid} does not stop")
             time.sleep(0.02)
         return time.monotonic() - began

@@ -9,6 +9,7 @@ shortened, so that a lost worker is noticed in seconds.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import json
 import os
 import signal
@@ -74,6 +75,7 @@ async def work(script: dict[str, Any]) -> None:
 def main() -> None:
     """Fork a worker at each command."""
     script = json.loads(sys.argv[1])
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
     children: list[int] = []
     for _ in sys.stdin:
         pid = os.fork()

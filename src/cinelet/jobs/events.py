@@ -6,12 +6,11 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from cinelet.clock import Clock, SystemClock
+from cinelet.clock import Clock, SystemClock, cancel_task
 from cinelet.jobs.database import Database
 from cinelet.jobs.generation import Generation
 from cinelet.jobs.ledger import JobLedger
@@ -94,9 +93,7 @@ class Events:
     async def aclose(self) -> None:
         """Stop listening; whoever watches hears no more."""
         if self._listening is not None:
-            self._listening.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._listening
+            await cancel_task(self._listening)
             self._listening = None
 
     async def __aenter__(self) -> Self:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cinelet.clock import Clock, SystemClock
+from cinelet.clock import Clock, SystemClock, cancel_task
 from cinelet.domain.backend import Context, Handle
 from cinelet.domain.errors import CineletError, GenerationCancelledError, ProcessingError
 from cinelet.domain.progress import Progress
@@ -109,22 +109,23 @@ class Worker:
         engine = Engine(self._database, self.work_on, clock=self._clock)
         async with engine:
             take_back = self._events.on_cancel(self._cancel)
-            beside = [asyncio.create_task(self._sweep(), name="sweep")]
+            sweeping = asyncio.create_task(self._sweep(), name="sweep")
             taking = [
                 asyncio.create_task(self._taking(engine, queue, concurrency), name=f"queue {queue}")
                 for queue, concurrency in self._queues.items()
             ]
             try:
                 stopped = asyncio.create_task(self._stopping.wait())
-                await asyncio.wait({stopped, *taking, *beside}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({stopped, *taking, sweeping}, return_when=asyncio.FIRST_COMPLETED)
                 stopped.cancel()
                 for task in taking:
                     task.cancel()
                 await self._hand_over()
             finally:
-                for task in (*taking, *beside):
+                for task in taking:
                     task.cancel()
-                ended = await asyncio.gather(*taking, *beside, return_exceptions=True)
+                await cancel_task(sweeping)
+                ended = await asyncio.gather(*taking, sweeping, return_exceptions=True)
                 take_back()
             for outcome in ended:
                 if isinstance(outcome, Exception):
@@ -182,8 +183,7 @@ class Worker:
                 await asyncio.shield(self._persisted(lambda: self.ledger.release(*run.claim)))
                 raise
             finally:
-                reporting.cancel()
-                await asyncio.gather(reporting, return_exceptions=True)
+                await cancel_task(reporting)
                 del self._running[run.id]
                 if not self._running:
                     self._idle.set()
