@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,8 @@ File = Annotated[Path, typer.Argument(help="The dump.", show_default=False)]
 @app.command()
 def status(*, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """Show where the database is, its versions, its size, and how many generations it holds."""
+    import asyncio
+
     from cinelet.assembly import open_database
 
     async def asked() -> None:
@@ -38,6 +39,8 @@ def status(*, as_json: Annotated[bool, typer.Option("--json", help="Print one JS
 @app.command()
 def dump(file: File) -> None:
     """Write all jobs to a file. It holds prompts: only you can read it."""
+    import asyncio
+
     from cinelet.assembly import open_database
 
     async def dumped() -> None:
@@ -53,6 +56,8 @@ def restore(
     file: File, *, force: Annotated[bool, typer.Option("--force", "-f", help="Replace what is there.")] = False
 ) -> None:
     """Replace all jobs by those of a dump."""
+    import asyncio
+
     from cinelet.assembly import open_database
     from cinelet.domain.errors import ValidationError
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
 from collections.abc import Awaitable, Callable
@@ -200,6 +199,8 @@ def facts_of(generation: Generation) -> dict[str, Any]:
 
 
 def _with_jobs(work: Callable[[DurableJobs], Awaitable[_Result]]) -> _Result:
+    import asyncio
+
     from cinelet.assembly import durable_jobs
 
     async def done() -> _Result:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
 from collections.abc import Awaitable, Callable
@@ -91,6 +90,8 @@ class _NoSuchKeyError(CineletError):
 
 
 def _with_keys(work: Callable[[Keys], Awaitable[_Result]]) -> _Result:
+    import asyncio
+
     from cinelet.assembly import open_database
     from cinelet.jobs.keys import Keys
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,6 +24,8 @@ def serve(
     ] = False,
 ) -> None:
     """Serve videos over HTTP until it is stopped (Ctrl-C, SIGTERM)."""
+    import asyncio
+
     try:
         import uvicorn
 

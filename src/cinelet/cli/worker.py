@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from typing import Annotated
 
@@ -22,6 +21,8 @@ def worker(
     ] = REMOTE_AT_ONCE,
 ) -> None:
     """Work on queued generations until it is told to stop (Ctrl-C, SIGTERM). One a machine, or one a device."""
+    import asyncio
+
     from cinelet.assembly import durable_jobs
     from cinelet.config import Config
     from cinelet.observability import logs
