@@ -14,6 +14,7 @@ import procrastinate
 import psycopg
 from procrastinate import exceptions
 from procrastinate.jobs import DeleteJobCondition
+from psycopg_pool import PoolClosed
 
 from cinelet.clock import Clock
 from cinelet.jobs.database import Database
@@ -108,4 +109,6 @@ class Engine:
 
 
 def _is_away(error: exceptions.ConnectorException) -> bool:
-    return isinstance(error.__cause__, (psycopg.OperationalError, psycopg.InterfaceError))
+    cause = error.__cause__
+    # A pool that we closed does not come back.
+    return isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError)) and not isinstance(cause, PoolClosed)
