@@ -70,7 +70,6 @@ async def work(script: dict[str, Any]) -> None:
         worker = jobs.worker(script["queues"])
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
         await worker.run()
-    os._exit(0)  # what the event loop still has to tidy up is not what is tested
 
 
 def main() -> None:

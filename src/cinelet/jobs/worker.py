@@ -123,7 +123,9 @@ class Worker:
                 await self._hand_over()
             finally:
                 for task in taking:
-                    task.cancel()
+                    # Once: a second cancel would not let the engine wait for the jobs that it is just finishing.
+                    if not task.cancelling():
+                        task.cancel()
                 await cancel_task(sweeping)
                 ended = await asyncio.gather(*taking, sweeping, return_exceptions=True)
                 take_back()
