@@ -25,7 +25,7 @@ from cinelet.domain.backend import Backend, Context, Revises
 from cinelet.domain.errors import CineletError, ModelUnsupportedError, ValidationError
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Progress
-from cinelet.domain.request import CacheMode, Codec, ImageFit, QualityPreset, Task
+from cinelet.domain.request import CacheMode, Codec, ImageFit, QualityPreset, Task, make_request
 from cinelet.domain.video import VideoResult
 from cinelet.resilience import (
     BreakerBackend,
@@ -36,7 +36,7 @@ from cinelet.resilience import (
     circuit_of,
     host_of,
 )
-from cinelet.service import FOLDER_PREFIX, make_request
+from cinelet.service import FOLDER_PREFIX
 from cinelet.service import VideoService as _VideoService
 
 if TYPE_CHECKING:

@@ -13,19 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import pydantic
-
 from cinelet.domain.backend import Backend, Capabilities, Context, GeneratedVideo
 from cinelet.domain.errors import (
     CineletError,
     FileSizeError,
     GenerationCancelledError,
     ProcessingError,
-    ValidationError,
 )
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Stage
-from cinelet.domain.request import CacheMode, Limits, QualityPreset, Task, VideoRequest
+from cinelet.domain.request import CacheMode, Limits, QualityPreset, Task, VideoRequest, make_request
 from cinelet.domain.result import Adjustment, VideoFacts
 from cinelet.domain.video import VideoResult
 from cinelet.media.probe import Prober
@@ -40,16 +37,6 @@ FOLDER_PREFIX = "cinelet-"
 
 Probe = Callable[..., VideoFacts]
 Revision = Callable[[ModelReference], Awaitable[str | None]]
-
-
-def make_request(**values: Any) -> VideoRequest:
-    """Return a request, or raise `ValidationError` that names each field of a wrong type; values are not repeated."""
-    try:
-        return VideoRequest(**values)
-    except pydantic.ValidationError as error:
-        details = {".".join(map(str, problem["loc"])): problem["msg"] for problem in error.errors(include_input=False)}
-        message = "; ".join(f"{field}: {why}" for field, why in details.items())
-        raise ValidationError(message, details) from None
 
 
 class VideoService:

@@ -20,10 +20,10 @@ from cinelet.domain.errors import (
     RateLimitError,
     ValidationError,
 )
+from cinelet.observability.quoting import host_text
 from cinelet.observability.redaction import private
 from cinelet.transport.replies import (
     exchange,
-    host_text,
     json_object,
     refusal,
     request_id_of,

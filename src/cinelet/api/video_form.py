@@ -13,8 +13,7 @@ from fastapi import Request
 from starlette.datastructures import UploadFile
 
 from cinelet.domain.errors import ValidationError
-from cinelet.domain.request import Task, VideoRequest
-from cinelet.service import make_request
+from cinelet.domain.request import Task, VideoRequest, make_request
 
 MAX_FIELDS = 100
 MAX_FIELD_BYTES = 64 * 1024

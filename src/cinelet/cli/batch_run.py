@@ -92,8 +92,7 @@ def read_lines(file: Path, *, folder: Path) -> Iterator[Line]:
 def _request(line: str, *, beside: Path) -> tuple[VideoRequest, str]:
     """Return the request of a line, and the line in one spelling, with its image by content."""
     from cinelet.assembly import read_image
-    from cinelet.domain.request import Task
-    from cinelet.service import make_request
+    from cinelet.domain.request import Task, make_request
 
     try:
         values = json.loads(line)

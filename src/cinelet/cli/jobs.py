@@ -42,8 +42,7 @@ def submit(
 ) -> None:
     """Ask for a video, and return at once; a worker makes it (cinelet worker)."""
     from cinelet.assembly import read_image
-    from cinelet.domain.request import Task
-    from cinelet.service import make_request
+    from cinelet.domain.request import Task, make_request
 
     request = make_request(
         task=Task.TEXT_TO_VIDEO if image is None else Task.IMAGE_TO_VIDEO,

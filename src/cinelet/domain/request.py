@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
+import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
 from cinelet.domain.errors import FileSizeError, ValidationError
@@ -120,6 +121,16 @@ class VideoRequest(BaseModel):
         if (self.width is None) != (self.height is None):
             bad("size", "Give both width and height, or neither", "Both width and height, or neither")
         return found
+
+
+def make_request(**values: Any) -> VideoRequest:
+    """Return a request, or raise `ValidationError` that names each field of a wrong type; values are not repeated."""
+    try:
+        return VideoRequest(**values)
+    except pydantic.ValidationError as error:
+        details = {".".join(map(str, problem["loc"])): problem["msg"] for problem in error.errors(include_input=False)}
+        message = "; ".join(f"{field}: {why}" for field, why in details.items())
+        raise ValidationError(message, details) from None
 
 
 def _is_unicode(text: str) -> bool:

@@ -15,12 +15,12 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from cinelet.domain.errors import CapacityError, CineletError, ProcessingError, ValidationError
-from cinelet.domain.request import VideoRequest
+from cinelet.domain.request import VideoRequest, make_request
 from cinelet.jobs.database import Database
 from cinelet.jobs.generation import Generation
 from cinelet.jobs.ledger import IMAGE_KEY, VIDEO_KEY, Inserted, JobLedger
 from cinelet.jobs.states import State
-from cinelet.service import VideoService, make_request
+from cinelet.service import VideoService
 from cinelet.storage.blobs import BlobStore, key_of
 
 REMIXED_FROM = "remixed_from"

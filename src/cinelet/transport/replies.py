@@ -22,11 +22,10 @@ from cinelet.domain.errors import (
     RateLimitError,
     ValidationError,
 )
-from cinelet.observability.redaction import HIDDEN, redact
+from cinelet.observability.quoting import host_text
 
 MAX_REPLY_BYTES = 16 * 1024 * 1024
 """More than any host has to say about a job, and little enough to be held."""
-MAX_QUOTED_CHARACTERS = 300
 
 _REQUEST_ID_HEADERS = (
     "x-request-id",
@@ -36,7 +35,6 @@ _REQUEST_ID_HEADERS = (
     "x-amz-request-id",
     "cf-ray",
 )
-_WORDS_KEYS = ("message", "msg", "error", "detail", "details", "errors", "title", "description", "reason")
 _SECONDS = re.compile(r"\d+(?:\.\d*)?", re.ASCII)
 _QUOTA_RESET = re.compile(r"(?:^|;)\s*t=(\d+)", re.ASCII)
 
@@ -107,17 +105,6 @@ def request_id_of(headers: Mapping[str, str]) -> str | None:
     return next((value[:200] for value in found if value and value.isprintable()), None)
 
 
-def host_text(value: Any, *, secrets: Sequence[str] = ()) -> str:
-    """Return the words in a host's error (JSON values or text): one line, short, without secrets and signed links."""
-    text = redact(_words(value))
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, HIDDEN)
-    text = re.sub(r"(https?://[^\s?#'\"]+)[?#][^\s'\"]*", r"\1", text)
-    line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
-    return line if len(line) <= MAX_QUOTED_CHARACTERS else line[: MAX_QUOTED_CHARACTERS - 3] + "..."
-
-
 def refusal(
     response: httpx2.Response, *, what: str, provider: str, accepted: bool = False, secrets: Sequence[str] = ()
 ) -> CineletError:
@@ -177,18 +164,3 @@ def _body(response: httpx2.Response) -> Any:
         return found
     text = response.text.strip()
     return "" if text.startswith(("<", "\ufeff<")) or "\0" in text else text
-
-
-def _words(value: Any, *, depth: int = 4) -> str:
-    """Collect what is meant for people in an error of unknown shape."""
-    match value:
-        case str():
-            return value
-        case Mapping() if depth:
-            words = next((words for key in _WORDS_KEYS if (words := _words(value.get(key), depth=depth - 1))), "")
-            place = value.get("loc")
-            return f"{'.'.join(map(str, place))}: {words}" if words and isinstance(place, list) else words
-        case list() if depth:
-            return "; ".join(filter(None, (_words(item, depth=depth - 1) for item in value[:3])))
-        case _:
-            return ""

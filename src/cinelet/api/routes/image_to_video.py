@@ -17,8 +17,7 @@ from cinelet.api.state import Jobs, Service, WhoGenerates
 from cinelet.api.view import GenerationView
 from cinelet.api.waiting import accepted
 from cinelet.domain.errors import ValidationError
-from cinelet.domain.request import Task
-from cinelet.service import make_request
+from cinelet.domain.request import Task, make_request
 
 MAX_FIELDS = 40
 

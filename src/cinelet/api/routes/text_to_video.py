@@ -11,8 +11,7 @@ from cinelet.api.bodies import TextToVideo
 from cinelet.api.state import Jobs, WhoGenerates
 from cinelet.api.view import GenerationView
 from cinelet.api.waiting import accepted
-from cinelet.domain.request import Task
-from cinelet.service import make_request
+from cinelet.domain.request import Task, make_request
 
 router = APIRouter(tags=["videos"])
 

@@ -21,7 +21,6 @@ from cinelet.backends.huggingface.body import Body, json_body, json_body_with_pi
 from cinelet.backends.huggingface.families import ENDPOINT
 from cinelet.backends.huggingface.job import DENOISED, WAITED, Line
 from cinelet.backends.huggingface.picture import Picture
-from cinelet.backends.huggingface.video_file import name_by_content, require_video
 from cinelet.domain.backend import Context
 from cinelet.domain.errors import (
     CineletError,
@@ -33,8 +32,10 @@ from cinelet.domain.errors import (
 )
 from cinelet.domain.progress import Stage
 from cinelet.media.signature import HEAD_BYTES, describe
+from cinelet.media.video_file import name_by_content, require_video
+from cinelet.observability.quoting import host_text
 from cinelet.transport.addresses import ForbiddenAddressError, public_addresses
-from cinelet.transport.replies import host_text, request_id_of
+from cinelet.transport.replies import request_id_of
 from cinelet.transport.submission import submit_to_file
 
 TOKEN_HOSTS = (".endpoints.huggingface.cloud", ".endpoints.huggingface.co")

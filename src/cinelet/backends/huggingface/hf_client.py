@@ -8,11 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import pydantic
-
 from cinelet.domain.backend import Backend, Context
-from cinelet.domain.errors import ValidationError
-from cinelet.domain.request import Limits, Task, VideoRequest
+from cinelet.domain.request import Limits, Task, make_request
 
 
 class HuggingFaceClient:
@@ -91,13 +88,7 @@ class HuggingFaceClient:
         await self.aclose()
 
     async def _video(self, *, task: Task, model: str | None, **values: Any) -> bytes:
-        try:
-            request = VideoRequest(task=task, model=model or self.default_models[task], **values)
-        except pydantic.ValidationError as error:
-            problems = error.errors(include_input=False)
-            details = {".".join(map(str, problem["loc"])): problem["msg"] for problem in problems}
-            message = "; ".join(f"{field}: {why}" for field, why in details.items())
-            raise ValidationError(message, details) from None
+        request = make_request(task=task, model=model or self.default_models[task], **values)
         request.check(self.limits)
         with tempfile.TemporaryDirectory(prefix="cinelet-", ignore_cleanup_errors=True) as folder:
             context = Context(Path(folder), deadline_seconds=self.deadline_seconds)

@@ -14,7 +14,6 @@ from cinelet.backends.huggingface import handle
 from cinelet.backends.huggingface.access import Access, ForeignAddressError
 from cinelet.backends.huggingface.handle import SavedJob
 from cinelet.backends.huggingface.providers import Job, Report, State
-from cinelet.backends.huggingface.video_file import name_by_content, require_video
 from cinelet.clock import Clock, watched
 from cinelet.domain.backend import Context
 from cinelet.domain.errors import (
@@ -25,11 +24,13 @@ from cinelet.domain.errors import (
     SubmissionUnknownError,
 )
 from cinelet.domain.progress import Stage
+from cinelet.media.video_file import name_by_content, require_video
 from cinelet.observability.logs import get_logger
+from cinelet.observability.quoting import host_text
 from cinelet.transport.addresses import Resolver
 from cinelet.transport.download import download
 from cinelet.transport.polling import PollSchedule, poll
-from cinelet.transport.replies import exchange, host_text, json_object, request_id_of
+from cinelet.transport.replies import exchange, json_object, request_id_of
 from cinelet.transport.stopping import cancelled_at_host
 from cinelet.transport.submission import submission_unknown, submit
 

@@ -14,7 +14,6 @@ import httpx2
 from cinelet.backends.openai_videos import handle
 from cinelet.backends.openai_videos.fields import FormField
 from cinelet.backends.openai_videos.handle import Job
-from cinelet.backends.openai_videos.video_file import name_by_content, require_video
 from cinelet.clock import Clock, watched
 from cinelet.domain.backend import Context
 from cinelet.domain.errors import (
@@ -25,9 +24,11 @@ from cinelet.domain.errors import (
     SubmissionUnknownError,
 )
 from cinelet.domain.progress import Stage
+from cinelet.media.video_file import name_by_content, require_video
+from cinelet.observability.quoting import host_text
 from cinelet.transport.download import download
 from cinelet.transport.polling import PollSchedule, poll
-from cinelet.transport.replies import exchange, host_text, json_object, retry_after_seconds
+from cinelet.transport.replies import exchange, json_object, retry_after_seconds
 from cinelet.transport.stopping import cancelled_at_host
 from cinelet.transport.submission import submission_unknown, submit
 

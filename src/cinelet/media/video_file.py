@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cinelet.domain.errors import ProcessingError
 from cinelet.media.signature import HEAD_BYTES, describe, kind_of
-from cinelet.transport.replies import host_text
+from cinelet.observability.quoting import host_text
 
 _SUFFIXES = {
     "MP4 video": ".mp4",
