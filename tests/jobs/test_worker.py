@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
@@ -364,22 +363,6 @@ def test_a_retry_goes_on_with_the_job_that_a_provider_has(with_shop):
 
     assert with_shop(work, make_backend=lambda: backend).state is State.COMPLETED
     assert (backend.submitted, backend.resumed) == (0, 1)
-
-
-def test_a_store_without_room_fails_the_generation_and_says_why(with_shop, monkeypatch):
-    from cinelet.storage.folder import FolderStore
-
-    async def no_room(*_: Any, **__: Any) -> None:
-        raise CapacityError("There is no room in the store; make some")
-
-    monkeypatch.setattr(FolderStore, "put_file", no_room)
-
-    async def work(shop: Shop):
-        async with shop.working():
-            return await shop.ended(await shop.submit())
-
-    done = with_shop(work)
-    assert (done.state, done.error["code"]) == (State.FAILED, "no_capacity")
 
 
 async def _lose_worker(shop: Shop) -> None:

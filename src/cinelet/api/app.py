@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import FastAPI, Request
-from fastapi.responses import Response
+from fastapi import FastAPI
 
 from cinelet.api.access import Access
 from cinelet.api.body_limit import FIELDS_BYTES, BodyLimit
-from cinelet.api.errors import REQUEST_ID, answer_errors
+from cinelet.api.errors import answer_errors
+from cinelet.api.request_id import RequestId
 from cinelet.api.routes import generations, health, image_to_video, models, text_to_video, videos
 from cinelet.api.state import State
 from cinelet.assembly import durable_jobs
@@ -47,10 +46,5 @@ def make_app(config: Config, *, open_to_all: bool = False, clock: Clock | None =
     app.add_middleware(BodyLimit, max_bytes=round(config.max_image_size * _BASE64) + FIELDS_BYTES)
     app.add_middleware(Access, open_to_all=open_to_all, clock=clock)
 
-    @app.middleware("http")
-    async def named(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await call_next(request)
-        response.headers[REQUEST_ID] = secrets.token_hex(12)
-        return response
-
+    app.add_middleware(RequestId)
     return app

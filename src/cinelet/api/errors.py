@@ -83,7 +83,6 @@ STATUS: tuple[tuple[type[CineletError], int], ...] = (
 )
 BUSY_SECONDS = 5
 """When to come back, where an error does not say it itself."""
-REQUEST_ID = "x-request-id"
 _logger = get_logger(__name__)
 
 

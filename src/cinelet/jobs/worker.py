@@ -193,7 +193,7 @@ class Worker:
     async def _made(self, run: _Run, attempts: list[Attempt]) -> None:
         """Make the video and store it, or note why there is none."""
         try:
-            await self._refuse_poison(run)
+            _refuse_poison(run)
             request = await restored_request(run.generation.request, self._store)
             result = await self._service.generate(request, run.context)
             # From here on a stop has nothing left to save: storing is short, and the work is paid for.
@@ -205,7 +205,10 @@ class Worker:
                 await self._persisted(lambda: self.ledger.cancel(*run.claim, attempts=_dicts(attempts)))
         except ClaimLostError:
             raise
-        except CineletError as error:
+        except Exception as error:  # the door of this process: whatever it is, the generation must come to an end
+            if not isinstance(error, CineletError):
+                _logger.exception("A generation failed in a way that nobody foresaw", extra={"generation": run.id})
+                error = ProcessingError(f"The worker failed: {type(error).__name__}; its log says where", "storing")
             failure = error.to_dict()
             await self._persisted(lambda: self.ledger.fail(*run.claim, error=failure, attempts=_dicts(attempts)))
 
@@ -226,12 +229,6 @@ class Worker:
             await self._store.head(blob.key)
             return
         await self._store.put_file(result.path, suffix=suffix, sha256=sha256)
-
-    async def _refuse_poison(self, run: _Run) -> None:
-        crashes = run.generation.crashes
-        if crashes >= MAX_CRASHES:
-            message = f"{crashes} workers were lost while they worked on this generation, so it is not tried again"
-            raise ProcessingError(f"{message}; try another model or a smaller video", "loading")
 
     def _writer(self, generation: Generation) -> Callable[[Progress, float | None], Awaitable[None]]:
         async def write(progress: Progress, eta_seconds: float | None) -> None:
@@ -318,6 +315,13 @@ class Worker:
             with suppress(TimeoutError):
                 async with asyncio.timeout(0.1):
                     await self._idle.wait()
+
+
+def _refuse_poison(run: _Run) -> None:
+    crashes = run.generation.crashes
+    if crashes >= MAX_CRASHES:
+        message = f"{crashes} workers were lost while they worked on this generation, so it is not tried again"
+        raise ProcessingError(f"{message}; try another model or a smaller video", "loading")
 
 
 def _dicts(attempts: list[Attempt]) -> list[dict[str, Any]]:
