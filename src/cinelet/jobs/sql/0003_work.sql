@@ -88,6 +88,18 @@ BEGIN
         )
     );
     GET DIAGNOSTICS lost = ROW_COUNT;
+    IF look_at_all THEN
+        -- A job that a worker was given, while the connection broke that would have told it: nobody has claimed it since.
+        DELETE FROM procrastinate_jobs USING generations
+            WHERE status = 'doing' AND generations.id = args ->> 'generation_id'
+                AND (generations.state = 'queued' OR (
+                    generations.state = 'in_progress' AND generations.attempt = (args ->> 'lost_attempt')::integer
+                ))
+                AND EXISTS (
+                    SELECT FROM procrastinate_events WHERE job_id = procrastinate_jobs.id AND type = 'started'
+                        AND procrastinate_events.at < clock_timestamp() - make_interval(secs => stalled_seconds)
+                );
+    END IF;
     IF lost = 0 AND NOT look_at_all THEN
         RETURN 0;
     END IF;
