@@ -10,7 +10,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from cinelet.cli import INTERRUPTED, batch, database, generate, jobs, keys, models, probe, serve, settings, worker
+from cinelet.cli import INTERRUPTED, batch, generate, probe, serve, settings, worker
+from cinelet.cli.late import group_of
 from cinelet.domain.errors import CineletError, ValidationError
 
 FAILED = 1
@@ -21,14 +22,14 @@ TERMINATED = 143
 app = typer.Typer(name="cinelet", rich_markup_mode=None, pretty_exceptions_enable=False)
 app.command("generate")(generate.generate)
 app.command("batch")(batch.batch)
-app.add_typer(jobs.app, name="jobs")
+app.add_typer(group_of("jobs", "List, watch, cancel and retry generations, and save their videos."), name="jobs")
 app.command("worker")(worker.worker)
 app.command("serve")(serve.serve)
-app.add_typer(keys.app, name="keys")
+app.add_typer(group_of("keys", "Create, list and revoke keys of the HTTP service."), name="keys")
 app.command("probe")(probe.probe)
-app.add_typer(models.app, name="models")
+app.add_typer(group_of("models", "List models, and show what one can do."), name="models")
 app.command("config")(settings.config)
-app.add_typer(database.app, name="db")
+app.add_typer(group_of("database", "Look at the database of jobs, dump it, and restore it."), name="db")
 
 
 @app.callback()

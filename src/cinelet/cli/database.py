@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Look at the database of jobs, dump it, and restore it.", rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None)
 
 File = Annotated[Path, typer.Argument(help="The dump.", show_default=False)]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cinelet.jobs.durable import DurableJobs
     from cinelet.jobs.generation import Generation
 
-app = typer.Typer(help="List, watch, cancel and retry generations, and save their videos.", rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None)
 
 Id = Annotated[str, typer.Argument(help="The generation, such as gen_...; its first characters do.", metavar="ID")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

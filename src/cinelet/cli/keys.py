@@ -15,7 +15,7 @@ from cinelet.domain.errors import CineletError, ValidationError
 if TYPE_CHECKING:
     from cinelet.jobs.keys import ApiKey, Keys
 
-app = typer.Typer(help="Create, list and revoke keys of the HTTP service.", rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None)
 
 _Result = TypeVar("_Result")
 

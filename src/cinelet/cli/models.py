@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from cinelet.domain.backend import Offer
 
-app = typer.Typer(help="List models, and show what one can do.", rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
