@@ -7,21 +7,19 @@ from typing import Any
 
 import pytest
 
-from cinelet.jobs.engine import PatientConnector
+from cinelet.jobs.engine import LedgersJobs
 from tests.jobs.shop import PaidBackend, Shop
 
 
 def test_a_stop_waits_for_jobs_that_the_engine_is_just_finishing(with_shop, monkeypatch: pytest.MonkeyPatch):
-    execute, finished = PatientConnector.execute_query_async, []
+    finish, finished = LedgersJobs.finish_job, []
 
-    async def slow(self: PatientConnector, query: Any, **arguments: Any) -> None:
-        finishing = "finish_job" in query
-        await asyncio.sleep(0.5 if finishing else 0)
-        await execute(self, query, **arguments)
-        if finishing:
-            finished.append(arguments["job_id"])
+    async def slow(self: LedgersJobs, job: Any, *arguments: Any, **named: Any) -> None:
+        await asyncio.sleep(0.5)
+        await finish(self, job, *arguments, **named)
+        finished.append(job.id)
 
-    monkeypatch.setattr(PatientConnector, "execute_query_async", slow)
+    monkeypatch.setattr(LedgersJobs, "finish_job", slow)
 
     async def work(shop: Shop):
         async with shop.working():

@@ -12,8 +12,9 @@ from typing import Any, LiteralString, Self, TypeVar
 
 import procrastinate
 import psycopg
-from procrastinate import exceptions
-from procrastinate.jobs import DeleteJobCondition
+from procrastinate import JobContext, exceptions
+from procrastinate.jobs import DeleteJobCondition, Job, Status
+from procrastinate.manager import JobManager
 from psycopg_pool import PoolClosed
 
 from cinelet.clock import Clock
@@ -30,7 +31,8 @@ PATIENCE_SECONDS = 60.0
 """How long a database may be away before the engine gives up and is started anew."""
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 2.0
 
-Work = Callable[[str, int | None], Awaitable[None]]
+Work = Callable[[str, int | None], Awaitable[bool]]
+"""Is told a generation and a lost attempt; returns whether the ledger has ended the job with the generation."""
 _Result = TypeVar("_Result")
 _logger = get_logger(__name__)
 
@@ -74,16 +76,35 @@ class PatientConnector(procrastinate.PsycopgConnector):
             pause = min(2 * pause, MAX_PAUSE_SECONDS)
 
 
+class LedgersJobs(JobManager):
+    """Leaves alone what the ledger has ended already, and takes it easy where a job is gone in another way."""
+
+    def __init__(self, connector: PatientConnector) -> None:
+        super().__init__(connector)
+        self.ended: set[int] = set()
+
+    async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:  # noqa: FBT001  (Procrastinate's)
+        """Remove a job that did nothing; the log has its status."""
+        del status, delete_job
+        if job.id in self.ended:
+            self.ended.discard(job.id)
+            return
+        await self.connector.execute_query_async("DELETE FROM procrastinate_jobs WHERE id = %(id)s", id=job.id)
+
+
 class Engine:
-    """Hands the jobs of queues to `work`, until it is cancelled. work: is told the generation and a lost attempt."""
+    """Hands the jobs of queues to `work`, until it is cancelled."""
 
     def __init__(self, database: Database, work: Work, *, clock: Clock) -> None:
         self._database = database
-        self._app = procrastinate.App(connector=PatientConnector(database, clock))
+        connector = PatientConnector(database, clock)
+        self._app = procrastinate.App(connector=connector)
+        self._app.job_manager = jobs = LedgersJobs(connector)
 
-        @self._app.task(name=TASK)
-        async def generate(generation_id: str, lost_attempt: int | None = None) -> None:
-            await work(generation_id, lost_attempt)
+        @self._app.task(name=TASK, pass_context=True)
+        async def generate(context: JobContext, generation_id: str, lost_attempt: int | None = None) -> None:
+            if await work(generation_id, lost_attempt) and context.job.id is not None:
+                jobs.ended.add(context.job.id)
 
     async def __aenter__(self) -> Self:
         await self._app.open_async(self._database.pool)

@@ -1,6 +1,6 @@
 """The states of a generation and the moves between them, in one table.
 
-The database holds the same table (`generation_moves`) and refuses any other move; a test compares the two.
+The database refuses any other move by a trigger's condition; a test tries every pair.
 """
 
 from __future__ import annotations

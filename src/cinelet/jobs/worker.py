@@ -137,20 +137,23 @@ class Worker:
         """Take no more, and end soon; may be called again."""
         self._stopping.set()
 
-    async def work_on(self, generation_id: str, lost_attempt: int | None = None) -> None:
-        """Bring a generation to an end, if it can be claimed; `run` does this with what the queue gives."""
+    async def work_on(self, generation_id: str, lost_attempt: int | None = None) -> bool:
+        """Bring a generation to an end, if it can be claimed; `run` does this with what the queue gives.
+
+        Returns whether the ledger has heard of its end or its release, and so ended the job.
+        """
         claimed = await self._persisted(
             lambda: self.ledger.claim(generation_id, worker=self.name, lost_attempt=lost_attempt)
         )
         if claimed is None:
-            return
+            return False
         folder = await asyncio.to_thread(make_work_folder)
         try:
-            await self._claimed(claimed, folder)
+            return await self._claimed(claimed, folder)
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def _claimed(self, generation: Generation, folder: Path) -> None:
+    async def _claimed(self, generation: Generation, folder: Path) -> bool:
         reporter = Reporter(self._writer(generation), clock=self._clock)
         run = _Run(
             generation,
@@ -180,10 +183,13 @@ class Worker:
                 self.finished += 1
             except ClaimLostError as error:
                 _logger.warning("The claim was lost", extra={**facts, "reason": str(error)})
+                return False
             except asyncio.CancelledError:
                 run.context.hand_over()
                 await asyncio.shield(self._persisted(lambda: self.ledger.release(*run.claim)))
                 raise
+            else:
+                return True
             finally:
                 await cancel_task(reporting)
                 del self._running[run.id]

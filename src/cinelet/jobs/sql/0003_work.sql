@@ -9,11 +9,31 @@ ALTER TABLE generations
 
 CREATE INDEX generations_in_flight_by_cache_key ON generations (cache_key)
     WHERE cache_key IS NOT NULL AND state IN ('queued', 'in_progress');
-CREATE INDEX generations_that_follow ON generations (follows) WHERE follows IS NOT NULL AND state = 'queued';
+CREATE INDEX generations_that_follow ON generations (follows) WHERE follows IS NOT NULL;
 CREATE INDEX generations_waiting ON generations (queue, priority DESC, created_at) WHERE state = 'queued';
-CREATE INDEX generations_running ON generations (queue) WHERE state = 'in_progress';
 CREATE INDEX procrastinate_jobs_of_generations ON procrastinate_jobs ((args ->> 'generation_id'))
     WHERE status IN ('todo', 'doing');
+
+-- The legal moves, as MOVES of jobs/states.py: a test tries every pair. A condition costs less than a look into a table.
+DROP TRIGGER generations_begin ON generations;
+DROP TRIGGER generations_move ON generations;
+DROP FUNCTION refuse_illegal_move;
+DROP TABLE generation_moves;
+
+CREATE FUNCTION refuse_move() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'generation % cannot become %', NEW.id, NEW.state USING ERRCODE = 'check_violation';
+END;
+$$;
+
+CREATE TRIGGER generations_begin BEFORE INSERT ON generations
+    FOR EACH ROW WHEN (NEW.state <> 'queued') EXECUTE FUNCTION refuse_move();
+CREATE TRIGGER generations_move BEFORE UPDATE OF state ON generations
+    FOR EACH ROW WHEN (NOT (
+        OLD.state = NEW.state
+        OR (OLD.state = 'queued' AND NEW.state IN ('in_progress', 'cancelled'))
+        OR (OLD.state = 'in_progress' AND NEW.state IN ('queued', 'completed', 'failed', 'cancelled'))
+    )) EXECUTE FUNCTION refuse_move();
 
 -- A queued generation has a job that says "work on it". lost_attempt: of a worker that is gone, whose claim may be taken.
 CREATE FUNCTION enqueue(generation generations, lost_attempt integer) RETURNS void
@@ -49,17 +69,17 @@ BEGIN
         PERFORM enqueue(NEW, NULL);
         RETURN NULL;
     END IF;
-    -- A job that waits for a generation that moved on says nothing true any more.
-    DELETE FROM procrastinate_jobs WHERE queueing_lock = NEW.id AND status = 'todo';
+    -- Its job is done, or says nothing true any more.
+    DELETE FROM procrastinate_jobs WHERE args ->> 'generation_id' = NEW.id AND status IN ('todo', 'doing');
     IF NEW.state = 'queued' THEN
         PERFORM enqueue(NEW, NULL);
     ELSIF NEW.state = 'completed' THEN
-        UPDATE generations SET follows = NULL WHERE follows = NEW.id AND state = 'queued';
+        UPDATE generations SET follows = NULL WHERE follows = NEW.id;
     ELSIF NEW.state IN ('failed', 'cancelled') THEN
         -- What fails for one may succeed for the next; only one tries.
         SELECT id INTO next_one FROM generations WHERE follows = NEW.id AND state = 'queued'
             ORDER BY priority DESC, created_at LIMIT 1 FOR UPDATE;
-        UPDATE generations SET follows = nullif(next_one, id) WHERE follows = NEW.id AND state = 'queued';
+        UPDATE generations SET follows = nullif(next_one, id) WHERE follows = NEW.id;
     END IF;
     RETURN NULL;
 END;
@@ -119,12 +139,22 @@ $$;
 -- Everything that a watcher may want to know, in the order in which it happened to a generation.
 CREATE TABLE generation_events (
     position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    generation_id text NOT NULL REFERENCES generations ON DELETE CASCADE,
+    generation_id text NOT NULL,
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
     data json NOT NULL
 );
 CREATE INDEX generation_events_in_order ON generation_events (generation_id, position);
 CREATE INDEX generation_events_by_time ON generation_events (at);
+
+-- Only a change of a generation writes here: a foreign key would look for what is there.
+CREATE FUNCTION forget_events() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    DELETE FROM generation_events WHERE generation_id = OLD.id;
+    RETURN NULL;
+END;
+$$;
+
+CREATE TRIGGER generations_forget_events AFTER DELETE ON generations FOR EACH ROW EXECUTE FUNCTION forget_events();
 
 CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
@@ -133,11 +163,12 @@ DECLARE
         'eta_seconds', NEW.eta_seconds, 'note', NEW.note, 'cancel_requested', NEW.cancel_requested,
         'attempt', NEW.attempt
     );
-    told generation_events;
+    number bigint;
+    written timestamptz;
 BEGIN
-    INSERT INTO generation_events (generation_id, data) VALUES (NEW.id, facts) RETURNING * INTO told;
+    INSERT INTO generation_events (generation_id, data) VALUES (NEW.id, facts) RETURNING position, at INTO number, written;
     PERFORM pg_notify(TG_TABLE_SCHEMA || '_generations', json_build_object(
-        'position', told.position, 'generation_id', NEW.id, 'at', told.at, 'data', facts
+        'position', number, 'generation_id', NEW.id, 'at', written, 'data', facts
     )::text);
     IF TG_OP = 'UPDATE' AND OLD.state = NEW.state AND OLD.cancel_requested = NEW.cancel_requested THEN
         -- A step that a power cut takes back is no loss: it need not wait for the disk.
