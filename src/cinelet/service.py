@@ -194,10 +194,10 @@ class VideoService:
         """Return what a `resolved` request shares with those that make the same video; None where none is kept."""
         if request.cache == "off" or await self._opened_cache() is None:
             return None
-        from cinelet.storage.video_key import video_key
+        from cinelet.storage.video_key import video_key_beside
 
         revision = await self._revision(ModelReference.parse(str(request.model)))
-        return await asyncio.to_thread(video_key, request, revision=revision)
+        return await video_key_beside(request, revision=revision)
 
     async def capabilities(self, model: str) -> Capabilities:
         """Say what a model can do here, without loading its weights."""

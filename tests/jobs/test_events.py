@@ -67,6 +67,7 @@ def test_each_step_is_heard_by_another_listener(with_shop):
         async with Events(shop.jobs.database, shop.ledger) as elsewhere:
             heard: asyncio.Queue[int] = asyncio.Queue()
             elsewhere.on_event(lambda event: heard.put_nowait(event.step))
+            await elsewhere.start()
             for step in range(20):
                 await shop.ledger.progress(claimed.id, claimed.attempt, Progress(Stage.DENOISING, step / 30, step, 30))
             return [await asyncio.wait_for(heard.get(), 10) for _ in range(20)]

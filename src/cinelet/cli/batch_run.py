@@ -123,6 +123,7 @@ async def run(batch: Batch, jobs: DurableJobs, *, concurrency: int, view: View) 
             batch.changed.set()
 
     take_back = jobs.events.on_event(told)
+    await jobs.events.start()
     worker = jobs.worker({"remote": concurrency, "local": 1})
     loop = asyncio.get_running_loop()
     interrupted = asyncio.Event()

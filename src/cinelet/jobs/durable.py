@@ -98,7 +98,6 @@ class DurableJobs:
             self.database,
             self.store,
             self.service,
-            self.events,
             queues=queues,
             deadline_seconds=self._settings.deadline_seconds,
         )

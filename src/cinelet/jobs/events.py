@@ -17,8 +17,6 @@ from cinelet.jobs.ledger import JobLedger
 from cinelet.jobs.states import State
 
 _ID = re.compile("gen_[a-z2-7]{26}")
-_CANCELLED = '"cancel_requested" : true'
-"""As PostgreSQL writes it."""
 KEPT_SECONDS = 24 * 3600.0
 """How long events are kept; what became of a generation is kept as long as it is."""
 
@@ -68,7 +66,7 @@ class Event:
 
 
 class Events:
-    """One listener for a process, however many watch. `start` it before watching, `aclose` it at the end."""
+    """One listener for a process, however many watch. It begins with the first who does; `aclose` it at the end."""
 
     def __init__(self, database: Database, ledger: JobLedger, *, clock: Clock | None = None) -> None:
         self._database = database
@@ -76,19 +74,21 @@ class Events:
         self._clock: Clock = clock or SystemClock()
         self._watchers: dict[str, set[asyncio.Queue[Event | None]]] = {}
         self._listeners: set[Callable[[Event], None]] = set()
-        self._on_cancel: set[Callable[[str], None]] = set()
         self._listening: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
 
     async def start(self) -> None:
-        """Begin to listen; returns when nothing more is missed."""
+        """Begin to listen; returns when nothing more is missed. May be called again."""
+        if self._ready.is_set():
+            return
         if self._listening is None:
             self._listening = asyncio.create_task(self._listen(), name="events")
         ready = asyncio.create_task(self._ready.wait())
         await asyncio.wait({ready, self._listening}, return_when=asyncio.FIRST_COMPLETED)
         if not ready.done():
             ready.cancel()
-            await self._listening  # raises what it ended with
+            failed, self._listening = self._listening, None
+            await failed  # raises what it ended with
 
     async def aclose(self) -> None:
         """Stop listening; whoever watches hears no more."""
@@ -97,27 +97,22 @@ class Events:
             self._listening = None
 
     async def __aenter__(self) -> Self:
-        await self.start()
         return self
 
     async def __aexit__(self, *exception: object) -> None:
         await self.aclose()
 
     def on_event(self, call: Callable[[Event], None]) -> Callable[[], None]:
-        """Call `call` with every event of every generation; returns what takes this back."""
+        """Call `call` with every event of every generation from `start` on; returns what takes this back."""
         self._listeners.add(call)
         return lambda: self._listeners.discard(call)
-
-    def on_cancel(self, call: Callable[[str], None]) -> Callable[[], None]:
-        """Call `call` with the id of each generation that somebody asks to stop; returns what takes this back."""
-        self._on_cancel.add(call)
-        return lambda: self._on_cancel.discard(call)
 
     async def watch(self, generation_id: str, *, after: int = 0) -> AsyncIterator[Event]:
         """Give what happened to a generation after a position, and what happens, until it has ended.
 
         Nothing where there is no such generation.
         """
+        await self.start()
         heard: asyncio.Queue[Event | None] = asyncio.Queue()
         self._watchers.setdefault(generation_id, set()).add(heard)
         try:
@@ -177,8 +172,7 @@ class Events:
         # Every process hears of every generation, and most are nobody's concern here: to read one costs more.
         named = _ID.search(payload)
         watched = named is not None and named[0] in self._watchers
-        cancelled = bool(self._on_cancel) and _CANCELLED in payload
-        if not (watched or cancelled or self._listeners):
+        if not (watched or self._listeners):
             return
         told = json.loads(payload)
         event = Event.read(told["position"], told["generation_id"], datetime.fromisoformat(told["at"]), told["data"])
@@ -186,9 +180,6 @@ class Events:
             heard.put_nowait(event)
         for call in list(self._listeners):
             call(event)
-        if event.cancel_requested and not event.state.final:
-            for stop in list(self._on_cancel):
-                stop(event.generation_id)
 
 
 async def forget_old(database: Database) -> int:

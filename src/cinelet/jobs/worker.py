@@ -23,7 +23,7 @@ from cinelet.domain.video import VideoResult
 from cinelet.jobs.database import Database
 from cinelet.jobs.engine import STALLED_SECONDS, Engine
 from cinelet.jobs.errors import ClaimLostError, DatabaseUnavailableError
-from cinelet.jobs.events import Events, forget_old
+from cinelet.jobs.events import forget_old
 from cinelet.jobs.generation import Generation
 from cinelet.jobs.ledger import VIDEO_KEY, JobLedger
 from cinelet.jobs.queue import restored_request
@@ -79,7 +79,6 @@ class Worker:
         database: Database,
         store: BlobStore,
         service: VideoService,
-        events: Events,
         *,
         queues: Mapping[str, int],
         deadline_seconds: float | None = None,
@@ -93,7 +92,6 @@ class Worker:
         self._database = database
         self._store = store
         self._service = service
-        self._events = events
         self._queues = dict(queues)
         self._deadline_seconds = deadline_seconds
         self._grace_seconds = grace_seconds
@@ -108,7 +106,7 @@ class Worker:
         await asyncio.to_thread(remove_abandoned)
         engine = Engine(self._database, self.work_on, clock=self._clock)
         async with engine:
-            take_back = self._events.on_cancel(self._cancel)
+            hearing = asyncio.create_task(self._hear_cancels(), name="cancels")
             sweeping = asyncio.create_task(self._sweep(), name="sweep")
             taking = [
                 asyncio.create_task(self._taking(engine, queue, concurrency), name=f"queue {queue}")
@@ -126,9 +124,9 @@ class Worker:
                     # Once: a second cancel would not let the engine wait for the jobs that it is just finishing.
                     if not task.cancelling():
                         task.cancel()
+                await cancel_task(hearing)
                 await cancel_task(sweeping)
                 ended = await asyncio.gather(*taking, sweeping, return_exceptions=True)
-                take_back()
             for outcome in ended:
                 if isinstance(outcome, Exception):
                     raise outcome
@@ -147,11 +145,14 @@ class Worker:
         )
         if claimed is None:
             return False
-        folder = await asyncio.to_thread(make_work_folder)
+        folder = make_work_folder()
         try:
             return await self._claimed(claimed, folder)
         finally:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            try:
+                folder.rmdir()
+            except OSError:  # something is in it, and may be large
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _claimed(self, generation: Generation, folder: Path) -> bool:
         reporter = Reporter(self._writer(generation), clock=self._clock)
@@ -283,6 +284,17 @@ class Worker:
                 await engine.run(queue, concurrency=concurrency)
             except Exception:
                 _logger.exception("The queue is not read now", extra={"queue": queue})
+            await self._clock.pause_async(MAX_PAUSE_SECONDS)
+
+    async def _hear_cancels(self) -> None:
+        """Hear at once what somebody asks to stop; what is missed, the sweep finds."""
+        while True:
+            try:
+                async for told in self._database.listen([f"{self._database.schema}_cancels"], clock=self._clock):
+                    if told is not None:
+                        self._cancel(told[1])
+            except CineletError as error:
+                _logger.info("Cancels are not heard now", extra={"code": error.code})
             await self._clock.pause_async(MAX_PAUSE_SECONDS)
 
     async def _sweep(self) -> None:

@@ -27,7 +27,7 @@ from cinelet.storage.blobs import BlobStore, Stored
 from cinelet.storage.cache_entry import CacheEntry
 from cinelet.storage.errors import BlobCorruptError, BlobNotFoundError, StorageError
 from cinelet.storage.flights import Answer, Flights
-from cinelet.storage.video_key import video_key
+from cinelet.storage.video_key import video_key_beside
 
 ORPHANED_AFTER_SECONDS = 24 * 3600
 """A video without an entry may belong to one that is being stored now; after so long it does not."""
@@ -98,7 +98,7 @@ class VideoCache:
 
         key = None
         if request.seed is not None and context.handle is None:
-            key = await asyncio.to_thread(video_key, request, revision=await revision())
+            key = await video_key_beside(request, revision=await revision())
         if key is None:
             return await made(context)
 
@@ -144,7 +144,7 @@ class VideoCache:
         Not kept: a video without a seed, one that another model made, one beyond the budget, one that the store does
         not take.
         """
-        key = await asyncio.to_thread(video_key, request, revision=revision, seed=result.seed)
+        key = await video_key_beside(request, revision=revision, seed=result.seed)
         if key is None or result.facts.size > self.max_bytes or not _made_by(result, str(request.model)):
             return False
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 
@@ -35,3 +36,12 @@ def video_key(request: VideoRequest, *, revision: str | None = None, seed: int |
     }
     canonical = json.dumps(named, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+async def video_key_beside(
+    request: VideoRequest, *, revision: str | None = None, seed: int | None = None
+) -> str | None:
+    """Return `video_key`, from a thread where there is an image to hash: without one, that would cost more than it."""
+    if request.image is None:
+        return video_key(request, revision=revision, seed=seed)
+    return await asyncio.to_thread(video_key, request, revision=revision, seed=seed)

@@ -170,7 +170,12 @@ BEGIN
     PERFORM pg_notify(TG_TABLE_SCHEMA || '_generations', json_build_object(
         'position', number, 'generation_id', NEW.id, 'at', written, 'data', facts
     )::text);
-    IF TG_OP = 'UPDATE' AND OLD.state = NEW.state AND OLD.cancel_requested = NEW.cancel_requested THEN
+    IF TG_OP = 'INSERT' OR OLD.state <> NEW.state THEN
+        RETURN NULL;
+    ELSIF OLD.cancel_requested <> NEW.cancel_requested THEN
+        -- Workers hear of nothing else.
+        PERFORM pg_notify(TG_TABLE_SCHEMA || '_cancels', NEW.id);
+    ELSE
         -- A step that a power cut takes back is no loss: it need not wait for the disk.
         PERFORM set_config('synchronous_commit', 'off', true);
     END IF;
