@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from cinelet.api.access import Access
 from cinelet.api.body_limit import FIELDS_BYTES, BodyLimit
-from cinelet.api.errors import answer_errors
+from cinelet.api.errors import REPLIES, answer_errors
 from cinelet.api.request_id import RequestId
 from cinelet.api.routes import generations, health, image_to_video, models, text_to_video, videos
 from cinelet.api.state import State
@@ -33,12 +34,14 @@ def make_app(config: Config, *, open_to_all: bool = False, clock: Clock | None =
             app.state.keys = Keys(jobs.database, clock=clock)
             yield
 
-    app = FastAPI(
+    app = FastAPIOffline(
         title="cinelet",
         version=version("cinelet"),
         description="Videos from a prompt or an image, with any Hugging Face video model.",
         lifespan=opened,
         redoc_url=None,
+        static_url="/docs/files",
+        responses=REPLIES,
     )
     answer_errors(app)
     for routes in (text_to_video, image_to_video, generations, videos, models, health):

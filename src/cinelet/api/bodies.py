@@ -18,17 +18,22 @@ from cinelet.domain.request import (
     QualityPreset,
 )
 
+PAIRS: dict[str, Any] = {"dependentRequired": {"width": ["height"], "height": ["width"]}}
 Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)]
 
 
 class Parameters(BaseModel):
     """What a video may be asked to be like. What is left out, the model decides."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        use_attribute_docstrings=True,
+        json_schema_extra=PAIRS,
+    )
 
     model: str | None = Field(default=None, max_length=500, examples=["embedded", "hf:Wan-AI/Wan2.2-T2V-A14B:fal-ai"])
     """Model reference; the configured default where there is none."""
-    negative_prompt: Prompt | None = None
+    negative_prompt: str | None = Field(default=None, max_length=MAX_PROMPT_CHARACTERS)
     """What to avoid."""
     duration: float = Field(default=6, ge=1, allow_inf_nan=False)
     """Seconds."""
@@ -63,7 +68,12 @@ class Parameters(BaseModel):
 class TextToVideo(Parameters):
     """A video from a text."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"prompt": "a red circle moving left", "duration": 2}]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            **PAIRS,
+            "examples": [{"prompt": "a red circle moving left", "duration": 2}],
+        }
+    )
 
     prompt: Prompt
     """What the video shows."""

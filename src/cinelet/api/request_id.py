@@ -1,4 +1,4 @@
-"""A name for each request, in its reply."""
+"""A name for each request, in its reply and in what the log says about it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ class RequestId:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and name its reply."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = scope.setdefault("state", {})["request_id"] = secrets.token_hex(12)
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[HEADER] = secrets.token_hex(12)
+                MutableHeaders(scope=message)[HEADER] = request_id
             await send(message)
 
         await self._app(scope, receive, named)

@@ -12,8 +12,9 @@ from typing import Any
 from fastapi import Request
 from starlette.datastructures import UploadFile
 
+from cinelet.api.bodies import PAIRS, Parameters
 from cinelet.domain.errors import ValidationError
-from cinelet.domain.request import Task, VideoRequest, make_request
+from cinelet.domain.request import MAX_PROMPT_CHARACTERS, Task, VideoRequest, make_request
 
 MAX_FIELDS = 100
 MAX_FIELD_BYTES = 64 * 1024
@@ -35,6 +36,47 @@ _IMAGE_FIELDS = ("input_reference", "image_reference", "reference_url")
 _COUNTS = ("n", "num_outputs_per_prompt")
 _SIZE = re.compile(r"(\d{1,5})\s*[xX]\s*(\d{1,5})", re.ASCII)
 _BRACKETS = re.compile(r"([a-z0-9_]+)(?:\[.*)?", re.ASCII)
+
+
+def described() -> dict[str, Any]:
+    """Return the body as OpenAPI describes it."""
+    ours = Parameters.model_json_schema(ref_template="#/components/schemas/{model}")["properties"]
+    fields: dict[str, Any] = {
+        "prompt": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": MAX_PROMPT_CHARACTERS,
+            "description": "What the video shows.",
+        },
+        **{name: _lenient(ours[name]) for name in _SAME if name in ours},
+        "seconds": {"type": ["number", "string"], "description": "How long it is.", "examples": ["2"]},
+        "size": {
+            "type": "string",
+            "pattern": f"^{_SIZE.pattern}$",
+            "description": "WIDTHxHEIGHT in pixels.",
+            "examples": ["640x480"],
+        },
+        "num_frames": {"type": "number", "description": "That many frames at `fps`, where no `seconds` are given."},
+        "input_reference": {"type": "string", "description": "An image to begin with: a file, or its address."},
+    }
+    whole = {"type": "object", **PAIRS, "examples": [{"prompt": "a red circle", "seconds": "2"}]}
+    file = {**fields["input_reference"], "format": "binary"}
+    # In JSON, null is as good as nothing; in a form, what is left empty.
+    nullable = {name: {"anyOf": [field, {"type": "null"}]} for name, field in fields.items()}
+    in_form = {name: {"anyOf": [field, {"const": ""}]} for name, field in fields.items()}
+    content = {
+        "multipart/form-data": {"schema": {**whole, "properties": {**in_form, "input_reference": file}}},
+        "application/json": {"schema": {**whole, "properties": nullable}},
+    }
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _lenient(field: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a field of ours is described where a client may send a number or a truth value as a text."""
+    kinds = {choice.get("type") for choice in (field, *field.get("anyOf", ()))} & {"boolean", "integer", "number"}
+    if not kinds:
+        return dict(field)
+    return {"type": ["boolean", "number", "string", "array"], "description": field["description"]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +105,8 @@ async def read_form(request: Request) -> VideoForm:
             raise ValidationError("The body is no JSON object", {"body": "No object"})
         return await _read(body.items())
     async with request.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as form:
-        return await _read(form.multi_items())
+        # What a form leaves empty is not given.
+        return await _read((name, value) for name, value in form.multi_items() if value != "")
 
 
 async def _read(items: Iterable[tuple[str, Any]]) -> VideoForm:
@@ -73,7 +116,7 @@ async def _read(items: Iterable[tuple[str, Any]]) -> VideoForm:
     for name, value in items:
         known = _BRACKETS.fullmatch(name)
         plain = known[1] if known else name
-        if value is None or value == "":
+        if value is None:
             continue
         if plain in _IMAGE_FIELDS:
             if isinstance(value, UploadFile):
@@ -86,6 +129,8 @@ async def _read(items: Iterable[tuple[str, Any]]) -> VideoForm:
             sent[plain] = value
         else:
             raise ValidationError(f"There is no field {name[:60]!r}", {name[:60]: "Unknown field"})
+    if {"seconds", "num_frames"} <= sent.keys():
+        ignored.append("num_frames")
     return VideoForm(_values(sent), image, image_url, tuple(sorted(set(ignored))))
 
 
@@ -104,16 +149,16 @@ def _values(sent: Mapping[str, Any]) -> dict[str, Any]:
         values["width"], values["height"] = int(size[1]), int(size[2])
     if "fps" in values:
         values["fps"] = round(_number(values["fps"], "fps"))
+    if "num_frames" in sent:
+        values["duration"] = _number(sent["num_frames"], "num_frames") / max(1, values.get("fps", 8))
     if "seconds" in sent:
         values["duration"] = _number(sent["seconds"], "seconds")
-    elif "num_frames" in sent:
-        values["duration"] = _number(sent["num_frames"], "num_frames") / max(1, values.get("fps", 8))
     return values
 
 
 def _number(value: Any, field: str) -> float:
     try:
-        number = float(value)
+        number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):

@@ -12,9 +12,8 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 
-from cinelet.api.errors import NoSuchGenerationError
+from cinelet.api.errors import NoSuchGenerationError, NoVideoError
 from cinelet.api.view import view_of
-from cinelet.domain.errors import ValidationError
 from cinelet.jobs.durable import DurableJobs
 from cinelet.jobs.generation import Generation
 
@@ -68,8 +67,7 @@ async def video_reply(request: Request, jobs: DurableJobs, generation: Generatio
     """Return the video: from a file with ranges, by a link that the store signs, or streamed through."""
     result = generation.result
     if result is None:
-        message = f"{generation.id} is {generation.state}, so there is no video"
-        raise ValidationError(message, {"id": f"Is {generation.state}"})
+        raise NoVideoError(generation.id, generation.state)
     key = result["blob"]
     headers = {"etag": f'"{result["sha256"]}"', "cache-control": "private, immutable", **_facts(generation, result)}
     kind = KINDS.get(Path(key).suffix, "application/octet-stream")

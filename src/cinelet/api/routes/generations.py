@@ -13,10 +13,10 @@ from fastapi import APIRouter, Header, Path, Query, Request
 from fastapi.responses import Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
+from cinelet.api.errors import NoSuchPageError
 from cinelet.api.state import Jobs, Who, WhoGenerates, found
 from cinelet.api.view import GenerationPage, GenerationView, event_of, view_of
 from cinelet.api.waiting import video_reply
-from cinelet.domain.errors import ValidationError
 from cinelet.jobs.durable import DurableJobs
 from cinelet.jobs.generation import Generation, Position
 from cinelet.jobs.states import State
@@ -119,4 +119,4 @@ def _position(cursor: str) -> Position:
         seconds, _, name = text.partition(" ")
         return Position(datetime.fromtimestamp(float(seconds), UTC), name)
     except (ValueError, OverflowError, OSError, binascii.Error) as error:
-        raise ValidationError("after is not the `next` of a page", {"after": "Not a position"}) from error
+        raise NoSuchPageError from error

@@ -12,7 +12,7 @@ from cinelet.api.errors import error_body
 from cinelet.api.image_source import image_of
 from cinelet.api.routes.text_to_video import IdempotencyKey
 from cinelet.api.state import Jobs, Service, State, Who, WhoGenerates, found
-from cinelet.api.video_form import read_form
+from cinelet.api.video_form import described, read_form
 from cinelet.api.video_object import video_of
 from cinelet.api.waiting import MAX_WAIT_SECONDS, ended_within, video_reply
 from cinelet.domain.errors import ValidationError
@@ -29,7 +29,7 @@ Id = Annotated[str, Path(alias="video_id", max_length=5000)]
 RetryCount = Annotated[int, Header(alias="x-stainless-retry-count", ge=0, le=100)]
 
 
-@router.post("")
+@router.post("", openapi_extra=described())
 async def create_video(  # noqa: PLR0917  (headers are named in a request)
     request: Request,
     jobs: Jobs,
@@ -43,7 +43,7 @@ async def create_video(  # noqa: PLR0917  (headers are named in a request)
     return JSONResponse(video_of(generation, ignored=ignored))
 
 
-@router.post("/sync", response_class=Response)
+@router.post("/sync", response_class=Response, openapi_extra=described())
 async def create_video_and_wait(request: Request, jobs: Jobs, service: Service, caller: WhoGenerates) -> Response:
     """Ask for a video and wait for the file."""
     generation, _ = await _created(request, jobs, service, caller, key=None, again=False)
@@ -82,10 +82,10 @@ async def list_videos(
     }
 
 
-@router.post("/edits", status_code=501)
-@router.post("/extensions", status_code=501)
-@router.post("/characters", status_code=501)
-@router.get("/characters/{character_id}", status_code=501)
+@router.post("/edits", include_in_schema=False)
+@router.post("/extensions", include_in_schema=False)
+@router.post("/characters", include_in_schema=False)
+@router.get("/characters/{character_id}", include_in_schema=False)
 async def not_offered(request: Request) -> JSONResponse:
     """Say that no model here does this."""
     what = request.url.path.removeprefix("/v1/videos/").partition("/")[0]
