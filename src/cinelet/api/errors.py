@@ -27,6 +27,15 @@ class NoSuchGenerationError(CineletError):
         super().__init__("There is no such generation")
 
 
+class NoSuchDeliveryError(CineletError):
+    """There is no such delivery of a webhook, or it is somebody else's: the reply is the same."""
+
+    code = "delivery_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such delivery")
+
+
 class NotAuthenticatedError(CineletError):
     """A request came without a key, or with one that is none."""
 
@@ -60,6 +69,7 @@ class LimitReachedError(CineletError):
 # The first that fits: a kind stands before what it is a kind of.
 STATUS: tuple[tuple[type[CineletError], int], ...] = (
     (NoSuchGenerationError, HTTPStatus.NOT_FOUND),
+    (NoSuchDeliveryError, HTTPStatus.NOT_FOUND),
     (NotAuthenticatedError, HTTPStatus.UNAUTHORIZED),
     (NotAllowedError, HTTPStatus.FORBIDDEN),
     (LimitReachedError, HTTPStatus.TOO_MANY_REQUESTS),

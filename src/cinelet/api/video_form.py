@@ -14,6 +14,7 @@ from starlette.datastructures import UploadFile
 
 from cinelet.domain.errors import ValidationError
 from cinelet.domain.request import Task, VideoRequest, make_request
+from cinelet.jobs.webhook_address import WEBHOOK_URL
 
 MAX_FIELDS = 100
 MAX_FIELD_BYTES = 64 * 1024
@@ -44,6 +45,7 @@ class VideoForm:
     values: Mapping[str, Any]
     image: bytes | None
     image_url: str | None
+    webhook_url: str | None
     ignored: tuple[str, ...]
 
     def request(self, image: bytes | None) -> VideoRequest:
@@ -68,7 +70,7 @@ async def read_form(request: Request) -> VideoForm:
 
 async def _read(items: Iterable[tuple[str, Any]]) -> VideoForm:
     sent: dict[str, Any] = {}
-    image, image_url = None, None
+    image, image_url, webhook_url = None, None, None
     ignored: list[str] = []
     for name, value in items:
         known = _BRACKETS.fullmatch(name)
@@ -80,13 +82,15 @@ async def _read(items: Iterable[tuple[str, Any]]) -> VideoForm:
                 image = await value.read()
             else:
                 image_url = _address(value, plain)
+        elif name == WEBHOOK_URL and isinstance(value, str):
+            webhook_url = value
         elif plain in WITHOUT_EFFECT:
             ignored.append(plain)
         elif plain in {*_SAME, *_COUNTS, "seconds", "size", "num_frames"} and not isinstance(value, UploadFile):
             sent[plain] = value
         else:
             raise ValidationError(f"There is no field {name[:60]!r}", {name[:60]: "Unknown field"})
-    return VideoForm(_values(sent), image, image_url, tuple(sorted(set(ignored))))
+    return VideoForm(_values(sent), image, image_url, webhook_url, tuple(sorted(set(ignored))))
 
 
 def _values(sent: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The job engine: Procrastinate on the ledger's database, patient with a server that restarts.
 
 The ledger enqueues (triggers of `sql/0003_work.sql`), so that a generation and its job are one transaction; the engine
-hands jobs to workers and notices the ones that died. A job only says "work on this generation", and is never repeated.
+hands jobs to workers and notices the ones that died. A job only says "work on this generation", and is never repeated;
+another kind says "make an attempt at this delivery" (`sql/0007_webhooks.sql`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from cinelet.jobs.database import Database
 from cinelet.observability.logs import get_logger
 
 TASK = "cinelet.generate"
+DELIVERY_TASK, DELIVERY_QUEUE = "cinelet.deliver", "webhooks"
 HEARTBEAT_SECONDS = 4.0
 STALLED_SECONDS = 20.0
 """After so long without a heartbeat a worker counts as gone."""
@@ -31,6 +33,7 @@ PATIENCE_SECONDS = 60.0
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 2.0
 
 Work = Callable[[str, int | None], Awaitable[None]]
+Deliver = Callable[[str], Awaitable[None]]
 _Result = TypeVar("_Result")
 _logger = get_logger(__name__)
 
@@ -75,15 +78,22 @@ class PatientConnector(procrastinate.PsycopgConnector):
 
 
 class Engine:
-    """Hands the jobs of queues to `work`, until it is cancelled. work: is told the generation and a lost attempt."""
+    """Hands the jobs of queues on, until it is cancelled.
 
-    def __init__(self, database: Database, work: Work, *, clock: Clock) -> None:
+    work: is told the generation and a lost attempt. deliver: is told the delivery.
+    """
+
+    def __init__(self, database: Database, work: Work, deliver: Deliver, *, clock: Clock) -> None:
         self._database = database
         self._app = procrastinate.App(connector=PatientConnector(database, clock))
 
         @self._app.task(name=TASK)
         async def generate(generation_id: str, lost_attempt: int | None = None) -> None:
             await work(generation_id, lost_attempt)
+
+        @self._app.task(name=DELIVERY_TASK)
+        async def make_attempt(delivery_id: str) -> None:
+            await deliver(delivery_id)
 
     async def __aenter__(self) -> Self:
         await self._app.open_async(self._database.pool)
