@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from contextlib import suppress
 
@@ -13,6 +14,7 @@ from cinelet.transport.pinning import port_of
 
 WEBHOOK_URL = "webhook_url"
 MAX_URL_CHARACTERS = 2000
+_HOST = re.compile(r"[A-Za-z0-9._:-]+", re.ASCII)
 
 
 def webhook_address(text: str, *, allow_private: bool) -> httpx2.URL:
@@ -31,7 +33,7 @@ def webhook_address(text: str, *, allow_private: bool) -> httpx2.URL:
         raise _refused("Must begin with https://")
     if url.userinfo:
         raise _refused("Must hold no user")
-    if not host or not 0 < port_of(url) < 65536:
+    if not _HOST.fullmatch(host) or not 0 < port_of(url) < 65536:
         raise _refused("Must have a host, and a port that there is")
     if not allow_private and not _may_be_public(host):
         raise _refused("Must not lead into a network: its host is private")
