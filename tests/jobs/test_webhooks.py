@@ -145,7 +145,7 @@ def test_the_job_of_the_next_attempt_waits_for_its_time_and_behind_first_attempt
         return delivery, job
 
     delivery, job = with_post(work, BROKEN)
-    assert job == [(delivery.next_at, -1)]
+    assert job == [(delivery.next_at, -1001)]
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ CREATE TABLE webhook_deliveries (
 );
 CREATE INDEX webhook_deliveries_by_time ON webhook_deliveries (created_at DESC, id DESC);
 CREATE INDEX webhook_deliveries_by_owner ON webhook_deliveries (owner, created_at DESC, id DESC);
-CREATE INDEX webhook_deliveries_pending ON webhook_deliveries (created_at DESC, id DESC) WHERE state = 'pending';
+CREATE INDEX webhook_deliveries_due ON webhook_deliveries (next_at) WHERE state = 'pending';
 
 CREATE FUNCTION announce_end() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
@@ -56,9 +56,10 @@ CREATE FUNCTION enqueue_delivery() RETURNS trigger LANGUAGE plpgsql SET search_p
 BEGIN
     DELETE FROM procrastinate_jobs WHERE queueing_lock = NEW.id AND status = 'todo';
     IF NEW.next_at IS NOT NULL THEN
-        -- First attempts go before repeated ones: a receiver that is away does not keep others waiting.
+        -- First attempts go before repeated ones: a receiver that is away does not keep others waiting. And all go
+        -- after generations, whose priority is at least -100: whoever fetches one of those need not step over them.
         PERFORM procrastinate_defer_jobs_v1(ARRAY[ROW(
-            'webhooks', 'cinelet.deliver', -NEW.attempts, NULL, NEW.id, jsonb_build_object('delivery_id', NEW.id),
+            'webhooks', 'cinelet.deliver', -1000 - NEW.attempts, NULL, NEW.id, jsonb_build_object('delivery_id', NEW.id),
             NEW.next_at
         )::procrastinate_job_to_defer_v1]);
     END IF;
@@ -78,11 +79,14 @@ BEGIN
     DELETE FROM procrastinate_jobs USING procrastinate_events
         WHERE queue_name = 'webhooks' AND status = 'doing' AND job_id = procrastinate_jobs.id AND type = 'started'
             AND procrastinate_events.at < clock_timestamp() - make_interval(secs => lost_seconds);
-    UPDATE webhook_deliveries SET next_at = greatest(next_at, clock_timestamp())
-        WHERE state = 'pending' AND NOT EXISTS (
-            SELECT FROM procrastinate_jobs
-                WHERE queue_name = 'webhooks' AND queueing_lock = webhook_deliveries.id AND status IN ('todo', 'doing')
-        );
+    UPDATE webhook_deliveries SET next_at = clock_timestamp()
+        WHERE state = 'pending' AND next_at <= clock_timestamp()
+            AND NOT EXISTS (
+                SELECT FROM procrastinate_jobs WHERE queueing_lock = webhook_deliveries.id AND status = 'todo'
+            )
+            AND id <> ALL (ARRAY(
+                SELECT queueing_lock FROM procrastinate_jobs WHERE queue_name = 'webhooks' AND status = 'doing'
+            ));
     GET DIAGNOSTICS requeued = ROW_COUNT;
     RETURN requeued;
 END;
