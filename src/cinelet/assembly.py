@@ -146,6 +146,7 @@ def durable_jobs(config: Config | None = None, *, max_connections: int = 10) -> 
         queue_of=lambda model: queue_of(ModelReference.parse(model), config),
         max_waiting=config.cinelet_queue_length,
         deadline_seconds=config.cinelet_deadline,
+        allow_private_webhooks=config.cinelet_webhook_allow_private,
     )
     return DurableJobs(settings, max_connections=max_connections)
 

@@ -244,7 +244,7 @@ def test_what_runs_is_cancelled_and_what_has_ended_is_deleted_with_its_video(
 def test_the_service_says_whether_it_is_alive_and_ready(client: httpx2.Client) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
     ready = client.get("/readyz")
-    assert (ready.status_code, ready.json()["checks"]) == (200, {"workers": 2, "database": "ok", "storage": "ok"})
+    assert (ready.status_code, ready.json()["checks"]) == (200, {"workers": 3, "database": "ok", "storage": "ok"})
 
 
 def test_models_are_listed_and_described(client: httpx2.Client) -> None:

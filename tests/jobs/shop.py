@@ -128,6 +128,7 @@ def run_shop(
     folder: Path,
     cache: bool = False,
     max_waiting: int = 1000,
+    allow_private_webhooks: bool = False,
 ) -> Any:
     """Open everything, run a coroutine with it, and close everything."""
 
@@ -146,6 +147,7 @@ def run_shop(
         open_store=lambda: open_store(str(folder / "store")),
         queue_of=lambda model: "local" if model == "embedded" else "remote",
         max_waiting=max_waiting,
+        allow_private_webhooks=allow_private_webhooks,
         schema=schema,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -37,6 +37,8 @@ class Caller:
     role: Role
     allowance: Allowance | None = None
     """What his key may use; None for no limit at all."""
+    webhook_url: str | None = field(default=None, repr=False)
+    """Who is told of what he makes, where he names nobody."""
 
     @property
     def sees(self) -> str | None:
@@ -95,7 +97,7 @@ class Access:
         key = await keys.find(secret.strip()) if scheme.lower() == "bearer" else None
         if key is None:
             raise NotAuthenticatedError
-        return Caller(key.owner, key.role, self._requests.counted(key))
+        return Caller(key.owner, key.role, self._requests.counted(key), key.webhook_url)
 
 
 async def caller_of(

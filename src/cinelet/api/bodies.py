@@ -17,8 +17,11 @@ from cinelet.domain.request import (
     ImageFit,
     QualityPreset,
 )
+from cinelet.jobs.webhook_address import MAX_URL_CHARACTERS
 
 PAIRS: dict[str, Any] = {"dependentRequired": {"width": ["height"], "height": ["width"]}}
+_BESIDE_THE_VIDEO = {"priority", "webhook_url"}
+"""Fields that change nothing of it."""
 Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)]
 
 
@@ -59,10 +62,14 @@ class Parameters(BaseModel):
     """`use` a video that was made before from the same seed, `refresh` to make it anew, `off` to keep none."""
     priority: int = Field(default=0, ge=-100, le=100)
     """Higher ones go first."""
+    webhook_url: str | None = Field(
+        default=None, max_length=MAX_URL_CHARACTERS, examples=["https://example.org/hooks/video"]
+    )
+    """Who is told when it has ended; by default whom the key names."""
 
     def values(self) -> dict[str, Any]:
         """Return what was sent as fields of a `VideoRequest`."""
-        return self.model_dump(exclude={"priority"}, exclude_unset=True)
+        return self.model_dump(exclude=_BESIDE_THE_VIDEO, exclude_unset=True)
 
 
 class TextToVideo(Parameters):
@@ -91,4 +98,4 @@ class ImageToVideo(Parameters):
 
     def values(self) -> dict[str, Any]:
         """Return what was sent as fields of a `VideoRequest`, but the image."""
-        return self.model_dump(exclude={"priority", "image"}, exclude_unset=True)
+        return self.model_dump(exclude={*_BESIDE_THE_VIDEO, "image"}, exclude_unset=True)

@@ -68,6 +68,15 @@ class NoVideoError(CineletError):
         super().__init__(f"{generation_id} is {state}, so there is no video")
 
 
+class NoSuchDeliveryError(CineletError):
+    """There is no such delivery of a webhook, or it is somebody else's: the reply is the same."""
+
+    code = "delivery_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such delivery")
+
+
 class NotAuthenticatedError(CineletError):
     """A request came without a key, or with one that is none."""
 
@@ -103,6 +112,7 @@ STATUS: tuple[tuple[type[CineletError], int], ...] = (
     (NoSuchGenerationError, HTTPStatus.NOT_FOUND),
     (NoSuchPageError, HTTPStatus.NOT_FOUND),
     (NoVideoError, HTTPStatus.CONFLICT),
+    (NoSuchDeliveryError, HTTPStatus.NOT_FOUND),
     (NotAuthenticatedError, HTTPStatus.UNAUTHORIZED),
     (NotAllowedError, HTTPStatus.FORBIDDEN),
     (LimitReachedError, HTTPStatus.TOO_MANY_REQUESTS),

@@ -15,6 +15,7 @@ from starlette.datastructures import UploadFile
 from cinelet.api.bodies import PAIRS, Parameters
 from cinelet.domain.errors import ValidationError
 from cinelet.domain.request import MAX_PROMPT_CHARACTERS, Task, VideoRequest, make_request
+from cinelet.jobs.webhook_address import WEBHOOK_URL
 
 MAX_FIELDS = 100
 MAX_FIELD_BYTES = 64 * 1024
@@ -86,6 +87,7 @@ class VideoForm:
     values: Mapping[str, Any]
     image: bytes | None
     image_url: str | None
+    webhook_url: str | None
     ignored: tuple[str, ...]
 
     def request(self, image: bytes | None) -> VideoRequest:
@@ -111,7 +113,7 @@ async def read_form(request: Request) -> VideoForm:
 
 async def _read(items: Iterable[tuple[str, Any]]) -> VideoForm:
     sent: dict[str, Any] = {}
-    image, image_url = None, None
+    image, image_url, webhook_url = None, None, None
     ignored: list[str] = []
     for name, value in items:
         known = _BRACKETS.fullmatch(name)
@@ -123,6 +125,8 @@ async def _read(items: Iterable[tuple[str, Any]]) -> VideoForm:
                 image = await value.read()
             else:
                 image_url = _address(value, plain)
+        elif name == WEBHOOK_URL and isinstance(value, str):
+            webhook_url = value
         elif plain in WITHOUT_EFFECT:
             ignored.append(plain)
         elif plain in {*_SAME, *_COUNTS, "seconds", "size", "num_frames"} and not isinstance(value, UploadFile):
@@ -131,7 +135,7 @@ async def _read(items: Iterable[tuple[str, Any]]) -> VideoForm:
             raise ValidationError(f"There is no field {name[:60]!r}", {name[:60]: "Unknown field"})
     if {"seconds", "num_frames"} <= sent.keys():
         ignored.append("num_frames")
-    return VideoForm(_values(sent), image, image_url, tuple(sorted(set(ignored))))
+    return VideoForm(_values(sent), image, image_url, webhook_url, tuple(sorted(set(ignored))))
 
 
 def _values(sent: Mapping[str, Any]) -> dict[str, Any]:

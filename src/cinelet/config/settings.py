@@ -157,6 +157,9 @@ class Config(BaseSettings, metaclass=_NamesFromEnvironment):
     cinelet_queue_length: int = Field(default=10_000, ge=1)
     """Most generations that may wait; one more is refused."""
 
+    cinelet_webhook_allow_private: bool = False
+    """Whether webhooks may lead into a network, and be sent without TLS: for tests, and for services of one network."""
+
     cinelet_provider_limits: HostLimits = Field(default_factory=dict)
     """Most generations at once at each host, for each worker process: `fal-ai=10,replicate=4`. Default: no limit."""
 

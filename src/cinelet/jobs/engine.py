@@ -1,7 +1,8 @@
 """The job engine: Procrastinate on the ledger's database, patient with a server that restarts.
 
 The ledger enqueues (triggers of `sql/0003_work.sql`), so that a generation and its job are one transaction; the engine
-hands jobs to workers and notices the ones that died. A job only says "work on this generation", and is never repeated.
+hands jobs to workers and notices the ones that died. A job only says "work on this generation", and is never repeated;
+another kind says "make an attempt at this delivery" (`sql/0007_webhooks.sql`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from cinelet.jobs.database import Database
 from cinelet.observability.logs import get_logger
 
 TASK = "cinelet.generate"
+DELIVERY_TASK, DELIVERY_QUEUE = "cinelet.deliver", "webhooks"
 HEARTBEAT_SECONDS = 4.0
 STALLED_SECONDS = 20.0
 """After so long without a heartbeat a worker counts as gone."""
@@ -33,6 +35,7 @@ FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 2.0
 
 Work = Callable[[str, int | None], Awaitable[bool]]
 """Is told a generation and a lost attempt; returns whether the ledger has ended the job with the generation."""
+Deliver = Callable[[str], Awaitable[None]]
 _Result = TypeVar("_Result")
 _logger = get_logger(__name__)
 
@@ -93,9 +96,12 @@ class LedgersJobs(JobManager):
 
 
 class Engine:
-    """Hands the jobs of queues to `work`, until it is cancelled."""
+    """Hands the jobs of queues on, until it is cancelled.
 
-    def __init__(self, database: Database, work: Work, *, clock: Clock) -> None:
+    work: is told the generation and a lost attempt. deliver: is told the delivery.
+    """
+
+    def __init__(self, database: Database, work: Work, deliver: Deliver, *, clock: Clock) -> None:
         self._database = database
         connector = PatientConnector(database, clock)
         self._app = procrastinate.App(connector=connector)
@@ -105,6 +111,10 @@ class Engine:
         async def generate(context: JobContext, generation_id: str, lost_attempt: int | None = None) -> None:
             if await work(generation_id, lost_attempt) and context.job.id is not None:
                 jobs.ended.add(context.job.id)
+
+        @self._app.task(name=DELIVERY_TASK)
+        async def make_attempt(delivery_id: str) -> None:
+            await deliver(delivery_id)
 
     async def __aenter__(self) -> Self:
         await self._app.open_async(self._database.pool)

@@ -63,14 +63,15 @@ class JobLedger:
         not_before: datetime | None = None,
         cache_key: str | None = None,
         handle: Mapping[str, Any] | None = None,
+        webhook_url: str | None = None,
         connection: AsyncConnection[Any] | None = None,
     ) -> Inserted:
         """Add a generation, and enqueue it: it is durable when this returns, or when `connection` commits.
 
         request: JSON values. cache_key: what identical requests share; one that comes while another is in flight
-        follows that one, and is enqueued when that has ended. handle: of a job that goes on. The same idempotency key
-        of the same owner gives the generation that it made first, and raises `IdempotencyConflictError` where the
-        request is another.
+        follows that one, and is enqueued when that has ended. handle: of a job that goes on. webhook_url: who is told
+        of its end. The same idempotency key of the same owner gives the generation that it made first, and raises
+        `IdempotencyConflictError` where the request is another.
         """
         if not is_storable(requested_model):
             raise ValidationError("A model's name has printable characters only", {"model": "Not printable"})
@@ -90,6 +91,7 @@ class JobLedger:
             "video_seconds": asked_seconds(request),
             "idempotency_key": idempotency_key,
             "request_hash": request_hash(request, requested_model),
+            "webhook_url": webhook_url,
         }
         async with self._connection(connection) as opened:
             while True:

@@ -20,6 +20,7 @@ from cinelet.jobs.database import Database
 from cinelet.jobs.generation import Generation
 from cinelet.jobs.ledger import IMAGE_KEY, VIDEO_KEY, Inserted, JobLedger
 from cinelet.jobs.states import State
+from cinelet.jobs.webhook_address import WEBHOOK_URL, webhook_address
 from cinelet.service import VideoService
 from cinelet.storage.blobs import BlobStore, key_of
 
@@ -35,7 +36,10 @@ Admit = Callable[[AsyncConnection[Any]], Awaitable[None]]
 
 
 class JobQueue:
-    """Accepts requests. queue_of: the queue of a model reference. max_waiting: one more is refused."""
+    """Accepts requests. queue_of: the queue of a model reference. max_waiting: one more is refused.
+
+    allow_private_webhooks: whether a receiver may be inside a network.
+    """
 
     def __init__(
         self,
@@ -45,6 +49,7 @@ class JobQueue:
         *,
         queue_of: Callable[[str], str],
         max_waiting: int,
+        allow_private_webhooks: bool = False,
     ) -> None:
         self.ledger = JobLedger(database)
         self._database = database
@@ -52,6 +57,7 @@ class JobQueue:
         self._service = service
         self._queue_of = queue_of
         self._max_waiting = max_waiting
+        self._allow_private_webhooks = allow_private_webhooks
         self._waiting, self._counted_at = 0, -COUNT_SECONDS
 
     async def submit(
@@ -64,14 +70,19 @@ class JobQueue:
         not_before: datetime | None = None,
         remixed_from: str | None = None,
         sent_again: bool = False,
+        webhook_url: str | None = None,
+        standing_webhook_url: str | None = None,
         admit: Admit | None = None,
     ) -> Inserted:
         """Accept a request; it is durable when this returns.
 
         priority: higher ones first. not_before: when it may begin. remixed_from: the generation that it varies.
-        sent_again: by a client that saw no answer; the generation of the first time is given, if there is one. admit:
-        asked only where a new one is made. Raises `ValidationError`, and `CapacityError` where too much waits already.
+        sent_again: by a client that saw no answer; the generation of the first time is given, if there is one.
+        webhook_url: who is told of its end; standing_webhook_url: who, if nobody is named. admit: asked only where a
+        new one is made. Raises `ValidationError`, and `CapacityError` where too much waits already.
         """
+        if webhook_url is not None:
+            webhook_address(webhook_url, allow_private=self._allow_private_webhooks)
         work = self._service.resolved(request)
         await self._require_room()
         stored = work.model_dump(mode="json", exclude={"image"}, exclude_defaults=True)
@@ -79,6 +90,8 @@ class JobQueue:
             stored[IMAGE_KEY] = await self._kept_image(work.image)
         if remixed_from is not None:
             stored[REMIXED_FROM] = remixed_from
+        if webhook_url is not None:
+            stored[WEBHOOK_URL] = webhook_url
         if sent_again:
             before = await self.ledger.find_same(
                 stored, owner=owner, requested_model=str(work.model), within_seconds=SENT_AGAIN_SECONDS
@@ -97,6 +110,7 @@ class JobQueue:
                     priority=priority,
                     not_before=not_before,
                     cache_key=cache_key,
+                    webhook_url=webhook_url or standing_webhook_url,
                     connection=connection,
                 )
                 if admit and inserted.created:
@@ -142,6 +156,7 @@ class JobQueue:
             queue=generation.queue,
             priority=generation.priority,
             handle=handle,
+            webhook_url=generation.webhook_url,
         )
         return inserted.generation
 
@@ -181,7 +196,8 @@ async def restored_request(stored: Mapping[str, Any], store: BlobStore) -> Video
     """Return the request of a generation, with its image."""
     values = dict(stored)
     key = values.pop(IMAGE_KEY, None)
-    values.pop(REMIXED_FROM, None)
+    for name in (REMIXED_FROM, WEBHOOK_URL):
+        values.pop(name, None)
     if key is not None:
         image = await store.get_bytes(key)
         if not key.endswith(f"{hashlib.sha256(image).hexdigest()}.image"):

@@ -20,8 +20,9 @@ from cinelet.domain.errors import CineletError, GenerationCancelledError, Proces
 from cinelet.domain.progress import Progress
 from cinelet.domain.result import Attempt
 from cinelet.domain.video import VideoResult
+from cinelet.jobs.courier import Courier
 from cinelet.jobs.database import Database
-from cinelet.jobs.engine import STALLED_SECONDS, Engine
+from cinelet.jobs.engine import DELIVERY_QUEUE, STALLED_SECONDS, Engine
 from cinelet.jobs.errors import ClaimLostError, DatabaseUnavailableError
 from cinelet.jobs.events import forget_old
 from cinelet.jobs.generation import Generation
@@ -35,7 +36,11 @@ from cinelet.service import VideoService
 from cinelet.storage.blobs import BlobStore
 from cinelet.storage.errors import BlobNotFoundError
 
-LOCAL_QUEUE = "local"
+LOCAL_QUEUE, REMOTE_QUEUE = "local", "remote"
+DELIVERIES_AT_ONCE = 32
+"""Of a worker that takes remote work; they wait for receivers, and never for a generation."""
+LOST_DELIVERY_SECONDS = 30.0
+"""No attempt at a delivery takes so long."""
 MAX_CRASHES = 3
 """After so many workers were lost over a generation, it is taken for the cause."""
 GRACE_SECONDS = 15.0
@@ -68,7 +73,7 @@ class _Run:
 
 
 class Worker:
-    """Works on the generations of some queues until it is stopped.
+    """Works on the generations of some queues until it is stopped, and sends webhooks if remote ones are among them.
 
     queues: how many at once of each. deadline_seconds: for a generation, None for no limit. Several workers, on any
     number of machines, may share a database and a store.
@@ -79,6 +84,7 @@ class Worker:
         database: Database,
         store: BlobStore,
         service: VideoService,
+        courier: Courier,
         *,
         queues: Mapping[str, int],
         deadline_seconds: float | None = None,
@@ -92,7 +98,10 @@ class Worker:
         self._database = database
         self._store = store
         self._service = service
+        self._courier = courier
         self._queues = dict(queues)
+        if REMOTE_QUEUE in queues:
+            self._queues[DELIVERY_QUEUE] = DELIVERIES_AT_ONCE
         self._deadline_seconds = deadline_seconds
         self._grace_seconds = grace_seconds
         self._clock: Clock = clock or SystemClock()
@@ -104,8 +113,8 @@ class Worker:
     async def run(self) -> None:
         """Work until `stop`, then hand over what runs at providers, and give what runs here some seconds to end."""
         await asyncio.to_thread(remove_abandoned)
-        engine = Engine(self._database, self.work_on, clock=self._clock)
-        async with engine:
+        engine = Engine(self._database, self.work_on, self._courier.deliver, clock=self._clock)
+        async with self._courier, engine:
             hearing = asyncio.create_task(self._hear_cancels(), name="cancels")
             sweeping = asyncio.create_task(self._sweep(), name="sweep")
             taking = [
@@ -305,10 +314,11 @@ class Worker:
                 async with self._database.connection() as connection:
                     found = await connection.execute(
                         "SELECT requeue_lost(%s, %s), ARRAY(SELECT id FROM generations"
-                        " WHERE state = 'in_progress' AND cancel_requested AND worker = %s)",
-                        [STALLED_SECONDS, number % SWEEPS_OF_ALL == 0, self.name],
+                        " WHERE state = 'in_progress' AND cancel_requested AND worker = %s),"
+                        " requeue_lost_deliveries(%s)",
+                        [STALLED_SECONDS, number % SWEEPS_OF_ALL == 0, self.name, LOST_DELIVERY_SECONDS],
                     )
-                    requeued, cancelled = await found.fetchone() or (0, [])
+                    requeued, cancelled, _ = await found.fetchone() or (0, [], 0)
                 for generation_id in cancelled:
                     self._cancel(generation_id)
                 if requeued:

@@ -136,7 +136,13 @@ async def remix_video(
     original = await found(jobs, video_id, caller)
     request = await restored_request(original.request, jobs.store)
     varied = request.model_copy(update={"prompt": prompt})
-    inserted = await jobs.queue.submit(varied, owner=caller.owner, remixed_from=original.id, admit=caller.admit)
+    inserted = await jobs.queue.submit(
+        varied,
+        owner=caller.owner,
+        remixed_from=original.id,
+        standing_webhook_url=caller.webhook_url,
+        admit=caller.admit,
+    )
     return JSONResponse(video_of(inserted.generation))
 
 
@@ -150,6 +156,12 @@ async def _created(
     if image is not None and not image:
         raise ValidationError("input_reference is an empty file", {"input_reference": "Empty"})
     inserted = await jobs.queue.submit(
-        form.request(image), owner=caller.owner, idempotency_key=key, sent_again=again, admit=caller.admit
+        form.request(image),
+        owner=caller.owner,
+        idempotency_key=key,
+        sent_again=again,
+        webhook_url=form.webhook_url,
+        standing_webhook_url=caller.webhook_url,
+        admit=caller.admit,
     )
     return inserted.generation, form.ignored
