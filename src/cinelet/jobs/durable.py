@@ -12,6 +12,7 @@ from typing import Self
 from cinelet.jobs.database import SCHEMA, Database
 from cinelet.jobs.events import Events
 from cinelet.jobs.ledger import JobLedger
+from cinelet.jobs.previews import Previews
 from cinelet.jobs.queue import JobQueue
 from cinelet.jobs.worker import Worker
 from cinelet.service import VideoService
@@ -47,6 +48,7 @@ class DurableJobs:
     service: VideoService
     queue: JobQueue
     events: Events
+    previews: Previews
 
     def __init__(self, settings: Settings, *, max_connections: int = CONNECTIONS) -> None:
         self._settings = settings
@@ -75,6 +77,7 @@ class DurableJobs:
                 queue_of=settings.queue_of,
                 max_waiting=settings.max_waiting,
             )
+            self.previews = Previews(self.database, self.store, self.service)
             self._stack = stack.pop_all()
         return self
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,12 +13,24 @@ from pathlib import Path
 from typing import Any
 
 from cinelet.domain.errors import ProcessingError
+from cinelet.domain.preview import SPRITESHEET, THUMBNAIL, THUMBNAIL_JPEG
 from cinelet.domain.result import VideoFacts
 from cinelet.media.sandbox import Sandbox, SandboxError, SandboxLimits
 from cinelet.media.signature import HEAD_BYTES, describe, kind_of
+from cinelet.observability.logs import get_logger
 
+DRAWN_BYTES = 8 * 1024**2
+"""What the pictures of a video may take at most, as the child sends them; those of noise take an eighth of it."""
 KEPT_CHILDREN = 2
 """How many children wait for the next file, each with some 40 MB; more are started when more files come at once."""
+
+
+_KINDS = {THUMBNAIL: "WebP image", THUMBNAIL_JPEG: "JPEG image", SPRITESHEET: "WebP image"}
+_logger = get_logger(__name__)
+
+
+class _ChildCrashedError(ProcessingError):
+    """The child gave no answer at all, so nobody knows over what it crashed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +67,48 @@ class Prober:
 
     def probe(self, path: Path, *, timeout_seconds: float = 60) -> VideoFacts:
         """Return the facts of a video file, as the function `probe` does."""
+        return self._measured(path, timeout_seconds=timeout_seconds)[0]
+
+    def probe_and_draw(
+        self, path: Path, *, timeout_seconds: float = 60
+    ) -> tuple[VideoFacts, Mapping[str, bytes] | None]:
+        """Return the facts, and the pictures of `domain/preview.py` by their names, from decoding the file once.
+
+        None where there can be no pictures; the log says why.
+        """
+        try:
+            return self._measured(path, timeout_seconds=timeout_seconds, previews=True)
+        except _ChildCrashedError:
+            # Of drawing, perhaps; if not, it will again.
+            _logger.warning("The child that draws pictures of a video crashed")
+            return self.probe(path, timeout_seconds=timeout_seconds), None
+
+    def _measured(
+        self, path: Path, *, timeout_seconds: float, previews: bool = False
+    ) -> tuple[VideoFacts, Mapping[str, bytes] | None]:
         head = _head(path)
         if not head:
             raise _refused(path, "it is an empty file")
         limits = SandboxLimits(
-            wall_seconds=timeout_seconds, cpu_seconds=timeout_seconds, memory_bytes=self._expect.memory_bytes
+            wall_seconds=timeout_seconds,
+            cpu_seconds=timeout_seconds,
+            memory_bytes=self._expect.memory_bytes,
+            output_bytes=DRAWN_BYTES,
         )
         order = {
             "path": str(path.absolute()),
             "max_pixels": self._expect.max_pixels,
             "max_frames": self._expect.max_frames,
+            "previews": previews,
         }
         try:
             with self._borrowed() as sandbox:
                 measured: dict[str, Any] = sandbox.run(order, limits=limits)
         except SandboxError as error:
-            raise _refused(path, _why(error, head)) from error
-        return VideoFacts(**{**measured, "fps": Fraction(measured["fps"])})
+            kind = _ChildCrashedError if error.reason in {"crashed", "memory"} else ProcessingError
+            raise _refused(path, _why(error, head), kind) from error
+        facts = measured["facts"]
+        return VideoFacts(**{**facts, "fps": Fraction(facts["fps"])}), _pictures(measured.get("previews"))
 
     def close(self) -> None:
         """End the children that wait; afterwards none is prepared."""
@@ -138,5 +176,16 @@ def _why(error: SandboxError, head: bytes) -> str:
     return f"it is {describe(head)}" + (f", and {stopped}" if stopped else "")
 
 
-def _refused(path: Path, why: str) -> ProcessingError:
-    return ProcessingError(f"{path.name} is not a video that can be used: {why}", "probe")
+def _refused(path: Path, why: str, kind: type[ProcessingError] = ProcessingError) -> ProcessingError:
+    return kind(f"{path.name} is not a video that can be used: {why}", "probe")
+
+
+def _pictures(drawn: Mapping[str, str] | str | None) -> Mapping[str, bytes] | None:
+    """Return the pictures, if they are what their names say: a child that a hostile video has taken over may lie."""
+    if isinstance(drawn, str):
+        _logger.warning("There are no pictures of a video", extra={"reason": drawn})
+    if drawn is None or isinstance(drawn, str):
+        return None
+    files = {name: base64.b64decode(content) for name, content in drawn.items()}
+    whole = all(kind_of(files.get(name, b"")[:HEAD_BYTES]) == kind for name, kind in _KINDS.items())
+    return files if whole and files.keys() == _KINDS.keys() else None
