@@ -20,7 +20,17 @@ from cinelet.domain.backend import Backend
 from cinelet.jobs.database import Database
 
 START_SECONDS = 60.0
+SHORT = {"duration": 1, "fps": 4}
 Result = TypeVar("Result")
+
+
+def made(client: httpx2.Client, prompt: str = "a gull", **values: Any) -> dict[str, Any]:
+    """Return a completed generation."""
+    reply = client.post("/v1/text-to-video", json={"prompt": prompt, **SHORT, **values}, headers={"prefer": "wait=30"})
+    assert reply.status_code == 200, reply.text
+    generation: dict[str, Any] = reply.json()
+    assert generation["state"] == "completed", generation
+    return generation
 
 
 class Served:
