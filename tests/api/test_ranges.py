@@ -71,7 +71,8 @@ def test_a_range_is_served_exactly(client: httpx2.Client, whole: Whole, asked: s
 
 
 @pytest.mark.parametrize(
-    "asked", ["bytes", "bytes=", "bytes=,", "bytes=-", "bytes=a-b", "bytes=9-0", "bytes=0-9,x", "items=0-9", "bytes=0x1-"]
+    "asked",
+    ["bytes", "bytes=", "bytes=,", "bytes=-", "bytes=a-b", "bytes=9-0", "bytes=0-9,x", "items=0-9", "bytes=0x1-"],
 )
 def test_what_is_no_range_of_bytes_gets_the_whole(client: httpx2.Client, whole: Whole, asked: str) -> None:
     reply = client.get(whole.where, headers={"range": asked})

@@ -132,7 +132,7 @@ def test_what_is_deleted_while_it_is_drawn_leaves_no_pictures(with_shop, tmp_pat
     assert files_in(tmp_path) == []
 
 
-def test_what_was_deleted_just_before_it_is_used_again_is_stored_again(with_shop, tmp_path):
+def test_what_was_deleted_just_before_it_is_used_again_is_stored_again(with_shop, tmp_path, monkeypatch):
     async def work(shop: Shop):
         old = await made(shop, seed=3)
         worker = shop.worker()
@@ -143,7 +143,7 @@ def test_what_was_deleted_just_before_it_is_used_again_is_stored_again(with_shop
             assert files_in(tmp_path) == []
             return await complete(*arguments, **values)
 
-        worker.ledger.complete = late
+        monkeypatch.setattr(worker.ledger, "complete", late)
         new = await shop.submit(seed=3)
         await worker.work_on(new.id)
         return await shop.get(new)
@@ -169,10 +169,10 @@ def test_pictures_that_cannot_be_stored_cost_no_generation(with_shop, tmp_path, 
     assert pictures_in(tmp_path) == set(FILES)
 
 
-def test_a_video_that_cannot_be_drawn_is_tried_once(with_shop, monkeypatch):
+def test_a_video_that_cannot_be_drawn_is_tried_once(with_shop, tmp_path, monkeypatch):
     async def work(shop: Shop):
         done = await made(shop)
-        shop.jobs.store.local_path(key_of(done)).write_bytes(b"no video")
+        (tmp_path / "store" / key_of(done)).write_bytes(b"no video")
         asked = counted(shop, monkeypatch)
         for name in FILES:
             with pytest.raises(ProcessingError, match="not a video that can be used"):

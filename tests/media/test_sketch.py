@@ -164,7 +164,9 @@ def test_hostile_files_are_refused_like_without_pictures(tmp_path: Path) -> None
     content = good.read_bytes()
     prober = Prober(expect=Expectation(max_frames=100, max_pixels=256 * 192))
     middle = content.index(b"mdat") + len(content) // 4
-    damaged = content[:middle] + bytes(255 - value for value in content[middle : middle + 400]) + content[middle + 400 :]
+    damaged = (
+        content[:middle] + bytes(255 - value for value in content[middle : middle + 400]) + content[middle + 400 :]
+    )
     for broken in (b"", b"<html>", content[:-1], content[: len(content) // 2], damaged):
         bad.write_bytes(broken)
         refusals = []

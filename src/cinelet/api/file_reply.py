@@ -19,9 +19,9 @@ from cinelet.domain.errors import ValidationError
 from cinelet.domain.preview import SPRITESHEET, THUMBNAIL, THUMBNAIL_JPEG
 from cinelet.jobs.generation import Generation
 from cinelet.jobs.ledger import VIDEO_KEY
+from cinelet.storage.blobs import content_type
 
 PRESIGNED_SECONDS = 3600
-KINDS = {".mp4": "video/mp4", ".webm": "video/webm", ".webp": "image/webp", ".jpg": "image/jpeg"}
 _WEIGHT = re.compile(r"0(?:\.\d{0,3})?|1(?:\.0{0,3})?", re.ASCII)
 
 
@@ -58,13 +58,12 @@ async def _reply(
 ) -> Response:
     state = state_of(request)
     store, prefix = state.jobs.store, state.config.cinelet_accel_prefix
-    suffix = PurePosixPath(key).suffix
-    kind = KINDS.get(suffix, "application/octet-stream")
+    kind = content_type(key)
     told = {
         "etag": f'"{etag}"',
         "last-modified": formatdate(generation.created_at.timestamp(), usegmt=True),
         "cache-control": "private, immutable",
-        "content-disposition": f'inline; filename="{generation.id}{suffix}"',
+        "content-disposition": f'inline; filename="{generation.id}{PurePosixPath(key).suffix}"',
         # Some host made it: it must be taken for nothing else than what it is said to be.
         "x-content-type-options": "nosniff",
         "x-cinelet-generation": generation.id,
