@@ -46,7 +46,7 @@ class VideoService:
     probe: measures a file (path, timeout_seconds); by default in a child process, which is kept.
     deadline_seconds: for a generation whose caller gives no context; None for no limit. cache: of finished videos.
     revision: names the state of a model, as `Revises` does, so that a changed model is another one to the cache.
-    previews: whether pictures of a video are drawn while it is measured; `probe` is not used then.
+    previews: whether pictures of a video are drawn while it is measured, where no other `probe` is given.
     """
 
     def __init__(
@@ -70,9 +70,8 @@ class VideoService:
         self.cache = cache
         self._revision = revision or _no_revision
         self.logger = get_logger(__name__)
-        self._prober = Prober()
-        self._probe = probe or self._prober.probe
-        self._draws = previews
+        self._prober = Prober(draws=previews)
+        self._probe = self._prober.probe_and_draw if probe is None else _without_pictures(probe)
 
     async def generate_text_to_video(  # noqa: PLR0917  (the specification's signature)
         self,
@@ -209,7 +208,7 @@ class VideoService:
     async def previews(self, path: Path) -> Mapping[str, bytes]:
         """Return the pictures of a video file by their names, as `domain/preview.py` has them.
 
-        Raises `ProcessingError` where there can be none.
+        Raises `ProcessingError` where there can be none, so always where the service draws none.
         """
         _, drawn = await asyncio.to_thread(self._prober.probe_and_draw, path, timeout_seconds=PROBE_TIMEOUT_SECONDS)
         if drawn is None:
@@ -316,11 +315,7 @@ class VideoService:
         began = time.monotonic()
         remaining = context.remaining_seconds()
         timeout = PROBE_TIMEOUT_SECONDS if remaining is None else min(PROBE_TIMEOUT_SECONDS, max(remaining, 1.0))
-        previews = None
-        if self._draws:
-            facts, previews = await asyncio.to_thread(self._prober.probe_and_draw, video.path, timeout_seconds=timeout)
-        else:
-            facts = await asyncio.to_thread(self._probe, video.path, timeout_seconds=timeout)
+        facts, previews = await asyncio.to_thread(self._probe, video.path, timeout_seconds=timeout)
         context.check()
         return facts, previews, time.monotonic() - began
 
@@ -336,6 +331,13 @@ class VideoService:
         # The file is gone when the caller reads this, so its path is no fact worth telling.
         known.pop("path")
         return {"video_bytes": video_bytes, **known}
+
+
+def _without_pictures(probe: Probe) -> Callable[..., tuple[VideoFacts, None]]:
+    def probed(path: Path, *, timeout_seconds: float) -> tuple[VideoFacts, None]:
+        return probe(path, timeout_seconds=timeout_seconds), None
+
+    return probed
 
 
 async def _no_revision(_: ModelReference) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,11 @@ async def made(shop: Shop, **values: Any) -> Generation:
     return done
 
 
+def forget_pictures(folder: Path) -> None:
+    """Leave the videos in the store as an older version did."""
+    shutil.rmtree(folder / "store" / "previews")
+
+
 def counted(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Return the files that are drawn from now on."""
     draw, asked = shop.jobs.service.previews, []
@@ -67,27 +73,28 @@ def test_a_completed_generation_has_its_pictures(with_shop, tmp_path, monkeypatc
 def test_pictures_of_an_older_video_are_drawn_once_and_kept(with_shop, tmp_path, monkeypatch):
     async def work(shop: Shop):
         done = await made(shop)
-        assert pictures_in(tmp_path) == set()
+        forget_pictures(tmp_path)
         asked = counted(shop, monkeypatch)
         at_once = await asyncio.gather(*(shop.jobs.previews.find(key_of(done), name) for name in FILES * 5))
         await shop.jobs.previews.find(key_of(done), THUMBNAIL)
         return asked, {stored.key for stored in at_once}
 
-    asked, keys = with_shop(work)
+    asked, keys = with_shop(work, previews=True)
     assert len(asked) == 1
     assert len(keys) == 3
     assert pictures_in(tmp_path) == set(FILES)
 
 
-def test_where_the_store_has_no_files_the_video_is_fetched_to_be_drawn(with_shop, monkeypatch):
+def test_where_the_store_has_no_files_the_video_is_fetched_to_be_drawn(with_shop, tmp_path, monkeypatch):
     async def work(shop: Shop):
         done = await made(shop)
+        forget_pictures(tmp_path)
         monkeypatch.setattr(type(shop.jobs.store), "local_path", lambda *_: None)
         asked = counted(shop, monkeypatch)
         await shop.jobs.previews.find(key_of(done), SPRITESHEET)
         return asked
 
-    (asked,) = with_shop(work)
+    (asked,) = with_shop(work, previews=True)
     assert not asked.parent.exists()
 
 
@@ -117,6 +124,7 @@ def test_pictures_go_with_the_last_generation_that_has_their_video(with_shop, tm
 def test_what_is_deleted_while_it_is_drawn_leaves_no_pictures(with_shop, tmp_path, monkeypatch):
     async def work(shop: Shop):
         done = await made(shop)
+        forget_pictures(tmp_path)
         draw = shop.jobs.service.previews
 
         async def previews(path: Path) -> Mapping[str, bytes]:
@@ -128,7 +136,7 @@ def test_what_is_deleted_while_it_is_drawn_leaves_no_pictures(with_shop, tmp_pat
         with pytest.raises(BlobNotFoundError):
             await shop.jobs.previews.find(key_of(done), THUMBNAIL)
 
-    with_shop(work)
+    with_shop(work, previews=True)
     assert files_in(tmp_path) == []
 
 
@@ -172,6 +180,7 @@ def test_pictures_that_cannot_be_stored_cost_no_generation(with_shop, tmp_path, 
 def test_a_video_that_cannot_be_drawn_is_tried_once(with_shop, tmp_path, monkeypatch):
     async def work(shop: Shop):
         done = await made(shop)
+        forget_pictures(tmp_path)
         (tmp_path / "store" / key_of(done)).write_bytes(b"no video")
         asked = counted(shop, monkeypatch)
         for name in FILES:
@@ -179,10 +188,20 @@ def test_a_video_that_cannot_be_drawn_is_tried_once(with_shop, tmp_path, monkeyp
                 await shop.jobs.previews.find(key_of(done), name)
         return asked
 
-    assert len(with_shop(work)) == 1
+    assert len(with_shop(work, previews=True)) == 1
 
 
 def test_a_picture_is_named_after_its_video() -> None:
     sha256 = "ab" * 32
     key = preview_key(f"blobs/ab/ab/{sha256}.mp4", THUMBNAIL)
     assert key == f"previews/ab/ab/{sha256}-thumbnail.webp"
+
+
+def test_a_service_that_draws_nothing_makes_videos_without_pictures(with_shop, tmp_path):
+    async def work(shop: Shop):
+        done = await made(shop)
+        with pytest.raises(ProcessingError, match="no pictures"):
+            await shop.jobs.previews.find(key_of(done), THUMBNAIL)
+
+    with_shop(work)
+    assert pictures_in(tmp_path) == set()

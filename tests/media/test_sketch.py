@@ -24,7 +24,7 @@ from cinelet.media.sandbox import SandboxError
 from tests.media.clips import decoded, moving_square, write_packets
 
 Pixels = npt.NDArray[np.uint8]
-PROBER = Prober()
+PROBER = Prober(draws=True)
 """Its child is kept: to start one takes longer than most of what is tested here."""
 
 
@@ -103,9 +103,9 @@ def test_a_wrong_promise_of_frames_costs_a_second_pass_and_nothing_else(
     path = tmp_path / "clip.mp4"
     encode(moving_square(frames=30), path, fps=8)
     order = {"path": str(path), "max_pixels": 10**6, "max_frames": 100, "previews": True}
-    right = measurement.measure(order)
-    monkeypatch.setattr(measurement, "_declared_frames", lambda *_: promised)
-    assert measurement.measure(order) == right
+    right = sketch.measure_and_draw(order)
+    monkeypatch.setattr(measurement, "_promised_frames", lambda *_: promised)
+    assert sketch.measure_and_draw(order) == right
 
 
 def test_the_thumbnail_is_small_and_its_colours_are_right_in_both_formats(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_hostile_files_are_refused_like_without_pictures(tmp_path: Path) -> None
     good, bad = tmp_path / "good.mp4", tmp_path / "bad.mp4"
     encode(moving_square(frames=48), good, fps=24)
     content = good.read_bytes()
-    prober = Prober(expect=Expectation(max_frames=100, max_pixels=256 * 192))
+    prober = Prober(expect=Expectation(max_frames=100, max_pixels=256 * 192), draws=True)
     middle = content.index(b"mdat") + len(content) // 4
     damaged = (
         content[:middle] + bytes(255 - value for value in content[middle : middle + 400]) + content[middle + 400 :]
@@ -186,11 +186,11 @@ def test_a_picture_that_cannot_be_drawn_leaves_the_facts_right(tmp_path: Path, m
     path = tmp_path / "clip.mp4"
     encode(moving_square(frames=30), path, fps=8)
     order = {"path": str(path), "max_pixels": 10**6, "max_frames": 100, "previews": True}
-    facts = measurement.measure(order)["facts"]
+    facts = measurement.measure(order)
     for name in ("_scaled", "_encoded"):
         with monkeypatch.context() as patch:
             patch.setattr(sketch, name, broken)
-            assert measurement.measure(order) == {"facts": facts, "previews": "MemoryError: no room"}
+            assert sketch.measure_and_draw(order) == {"facts": facts, "previews": "MemoryError: no room"}
 
 
 def broken(*_: object) -> None:
@@ -207,7 +207,7 @@ class LyingChild:
 
     def run(self, order: dict[str, Any], *, limits: object) -> dict[str, Any]:
         del limits
-        measured = measurement.measure({**order, "previews": False})
+        measured = sketch.measure_and_draw({**order, "previews": False})
         if not order["previews"]:
             return measured
         if isinstance(self.pictures, SandboxError):
@@ -231,7 +231,7 @@ class LyingChild:
 def test_a_child_that_lies_or_crashes_over_pictures_costs_only_them(pictures: Any, tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     encode(moving_square(), path, fps=8)
-    prober = Prober()
+    prober = Prober(draws=True)
     prober._ready = [LyingChild(pictures)]  # type: ignore[list-item]
     facts, files = prober.probe_and_draw(path)
     assert (facts.frames, files) == (16, None)

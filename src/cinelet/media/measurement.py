@@ -1,10 +1,9 @@
-"""Measure a video file by decoding all of it. Runs inside `sandbox`, so this file imports next to nothing of ours."""
+"""Measure a video file by decoding all of it. Runs inside `sandbox`, so this file imports nothing of ours."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,12 +11,13 @@ from typing import Any
 
 import av
 
-from cinelet.media.sketch import Sketch
-
 DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,ogg"
 """Containers that hold their own video. Playlists and image sequences, which name other files, are not among them."""
 DECODER_THREADS = 2
 """Bounded: each thread holds frames, and a child with many threads would use up its processor time at once."""
+
+Watch = Callable[[int], Callable[[av.VideoFrame], None]]
+"""Takes how many frames the header promises, 0 where it does not; gives what sees each frame in turn."""
 
 _QUARTER_TURNS = (90, 270)
 
@@ -73,40 +73,25 @@ class Timeline:
         return even if abs(measured - even) <= 2 * self.tick else measured
 
 
-def measure(order: dict[str, Any]) -> dict[str, Any]:
+def measure(order: dict[str, Any], *, watch: Watch | None = None) -> dict[str, Any]:
     """Return the facts of the file `order["path"]`, as JSON values; `max_pixels` (a frame) and `max_frames` bound it.
 
-    With `previews`, pictures are drawn in the same pass: `previews` holds them in base64 by their names, or is why
-    there are none. The path is absolute: "concat:a|b" would be a protocol to the demuxer. Raises `NoVideoError`.
+    watch: sees each frame as well. The path is absolute: "concat:a|b" would be a protocol to the demuxer. Raises
+    `NoVideoError`.
     """
-    path, previews = Path(order["path"]), order["previews"]
-    limits = {"max_pixels": order["max_pixels"], "max_frames": order["max_frames"]}
+    path = Path(order["path"])
     try:
-        facts, sketch = _decode(path, **limits, drawing=previews)
-        if previews and sketch.frames != facts["frames"]:
-            # The header was wrong about their number, or did not say it.
-            _, sketch = _decode(path, **limits, drawing=True, frames=facts["frames"])
+        facts = _decode(path, max_pixels=order["max_pixels"], max_frames=order["max_frames"], watch=watch)
     except MemoryError:
         raise
     except av.FFmpegError as error:
         raise NoVideoError(f"it does not decode ({error.strerror})") from error
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    measured = {"facts": {**facts, "size": path.stat().st_size, "sha256": digest}}
-    return {**measured, "previews": _drawn(sketch)} if previews else measured
+    return {**facts, "size": path.stat().st_size, "sha256": digest}
 
 
-def _drawn(sketch: Sketch) -> dict[str, str] | str:
-    try:
-        return {name: base64.b64encode(content).decode() for name, content in sketch.files().items()}
-    except Exception as failure:  # noqa: BLE001  (whatever it is, the video is measured)
-        return f"{type(failure).__name__}: {failure}"
-
-
-def _decode(
-    path: Path, *, max_pixels: int, max_frames: int, drawing: bool, frames: int | None = None
-) -> tuple[dict[str, Any], Sketch]:
-    """Return the facts, and a sketch of so many frames, or of as many as the header says, where one is wanted."""
+def _decode(path: Path, *, max_pixels: int, max_frames: int, watch: Watch | None) -> dict[str, Any]:
     # The lists keep the file from opening other files and addresses.
     options = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
     # A title in a broken encoding is no reason to refuse the pictures.
@@ -123,7 +108,7 @@ def _decode(
         context.options = {"max_pixels": str(max_pixels)}
         timeline = Timeline(stream.time_base or Fraction(1, 1000))
         width = height = 0
-        sketch = Sketch(frames=(_declared_frames(container, stream) if frames is None else frames) if drawing else 0)
+        see = watch(_promised_frames(container, stream)) if watch else None
         for frame in _frames(container, stream, timeline):
             if timeline.frames > max_frames:
                 raise NoVideoError(f"it has more than {max_frames:,} frames")
@@ -131,11 +116,12 @@ def _decode(
                 width, height = frame.width, frame.height
                 if abs(frame.rotation) % 360 in _QUARTER_TURNS:
                     width, height = height, width
-            sketch.add(frame, number=timeline.frames - 1)
+            if see is not None:
+                see(frame)
         if not width:
             raise NoVideoError("it holds no frame")
         rate = timeline.rate(stream.average_rate)
-        facts = {
+        return {
             "width": width,
             "height": height,
             "fps": str(rate),
@@ -145,10 +131,9 @@ def _decode(
             "container": _container_name(path, container.format.name),
             "has_audio": bool(container.streams.audio),
         }
-        return facts, sketch
 
 
-def _declared_frames(container: av.container.InputContainer, stream: av.VideoStream) -> int:
+def _promised_frames(container: av.container.InputContainer, stream: av.VideoStream) -> int:
     """Return how many frames the header promises, 0 where it does not."""
     if stream.frames or not container.duration or not stream.average_rate:
         return stream.frames

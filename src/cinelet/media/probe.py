@@ -19,8 +19,8 @@ from cinelet.media.sandbox import Sandbox, SandboxError, SandboxLimits
 from cinelet.media.signature import HEAD_BYTES, describe, kind_of
 from cinelet.observability.logs import get_logger
 
-DRAWN_BYTES = 8 * 1024**2
-"""What the pictures of a video may take at most, as the child sends them; those of noise take an eighth of it."""
+ANSWER_BYTES = 8 * 1024**2
+"""What a child may say at most; with pictures of pure noise it takes an eighth of it."""
 KEPT_CHILDREN = 2
 """How many children wait for the next file, each with some 40 MB; more are started when more files come at once."""
 
@@ -45,11 +45,13 @@ class Expectation:
 class Prober:
     """Probes files in child processes, and keeps those that are ready for another: starting one takes longest.
 
-    `close` it, or let it be collected; a child that waits ends with this process in any case.
+    draws: whether it can draw pictures as well; a child that can is larger, and takes longer to start. `close` it, or
+    let it be collected; a child that waits ends with this process in any case.
     """
 
-    def __init__(self, *, expect: Expectation | None = None) -> None:
+    def __init__(self, *, expect: Expectation | None = None, draws: bool = False) -> None:
         self._expect = expect or Expectation()
+        self._draws = draws
         self._ready: list[Sandbox] = []
         self._lock = threading.Lock()
         self._finalize = weakref.finalize(self, _close_all, self._ready)
@@ -63,29 +65,31 @@ class Prober:
         """Start the child of the next `probe`, unless one waits already."""
         with self._lock:
             if not self._ready and self._finalize.alive:
-                self._ready.append(_started())
+                self._ready.append(_started(draws=self._draws))
 
     def probe(self, path: Path, *, timeout_seconds: float = 60) -> VideoFacts:
         """Return the facts of a video file, as the function `probe` does."""
-        return self._measured(path, timeout_seconds=timeout_seconds)[0]
+        return _facts(self._asked(path, timeout_seconds=timeout_seconds, previews=False))
 
     def probe_and_draw(
         self, path: Path, *, timeout_seconds: float = 60
     ) -> tuple[VideoFacts, Mapping[str, bytes] | None]:
         """Return the facts, and the pictures of `domain/preview.py` by their names, from decoding the file once.
 
-        None where there can be no pictures; the log says why.
+        None where it does not draw, or can not this time; the log says why.
         """
-        try:
-            return self._measured(path, timeout_seconds=timeout_seconds, previews=True)
-        except _ChildCrashedError:
-            # Of drawing, perhaps; if not, it will again.
-            _logger.warning("The child that draws pictures of a video crashed")
+        if not self._draws:
             return self.probe(path, timeout_seconds=timeout_seconds), None
+        try:
+            answer = self._asked(path, timeout_seconds=timeout_seconds, previews=True)
+        except _ChildCrashedError as error:
+            # Over the pictures, perhaps; if not, it will again.
+            _logger.warning("The child crashed that drew pictures of a video", extra={"reason": str(error)})
+            return self.probe(path, timeout_seconds=timeout_seconds), None
+        return _facts(answer), _pictures(answer["previews"])
 
-    def _measured(
-        self, path: Path, *, timeout_seconds: float, previews: bool = False
-    ) -> tuple[VideoFacts, Mapping[str, bytes] | None]:
+    def _asked(self, path: Path, *, timeout_seconds: float, previews: bool) -> dict[str, Any]:
+        """Return what a child says about a file."""
         head = _head(path)
         if not head:
             raise _refused(path, "it is an empty file")
@@ -93,7 +97,7 @@ class Prober:
             wall_seconds=timeout_seconds,
             cpu_seconds=timeout_seconds,
             memory_bytes=self._expect.memory_bytes,
-            output_bytes=DRAWN_BYTES,
+            output_bytes=ANSWER_BYTES,
         )
         order = {
             "path": str(path.absolute()),
@@ -103,12 +107,11 @@ class Prober:
         }
         try:
             with self._borrowed() as sandbox:
-                measured: dict[str, Any] = sandbox.run(order, limits=limits)
+                answer: dict[str, Any] = sandbox.run(order, limits=limits)
         except SandboxError as error:
             kind = _ChildCrashedError if error.reason in {"crashed", "memory"} else ProcessingError
             raise _refused(path, _why(error, head), kind) from error
-        facts = measured["facts"]
-        return VideoFacts(**{**facts, "fps": Fraction(facts["fps"])}), _pictures(measured.get("previews"))
+        return answer if self._draws else {"facts": answer}
 
     def close(self) -> None:
         """End the children that wait; afterwards none is prepared."""
@@ -120,7 +123,7 @@ class Prober:
         """Yield a child that nobody else uses; keep it afterwards if it can go on and few wait."""
         with self._lock:
             sandbox = self._ready.pop() if self._ready else None
-        sandbox = sandbox or _started()
+        sandbox = sandbox or _started(draws=self._draws)
         try:
             yield sandbox
         finally:
@@ -146,8 +149,12 @@ def probe(path: Path, *, timeout_seconds: float = 60, expect: Expectation | None
         prober.close()
 
 
-def _started() -> Sandbox:
-    # Late: it imports av, which only the child needs.
+def _started(*, draws: bool) -> Sandbox:
+    # Late: they import av and numpy, which only the child needs.
+    if draws:
+        from cinelet.media.sketch import measure_and_draw
+
+        return Sandbox(measure_and_draw)
     from cinelet.media.measurement import measure
 
     return Sandbox(measure)
@@ -178,6 +185,11 @@ def _why(error: SandboxError, head: bytes) -> str:
 
 def _refused(path: Path, why: str, kind: type[ProcessingError] = ProcessingError) -> ProcessingError:
     return kind(f"{path.name} is not a video that can be used: {why}", "probe")
+
+
+def _facts(answer: dict[str, Any]) -> VideoFacts:
+    facts = answer["facts"]
+    return VideoFacts(**{**facts, "fps": Fraction(facts["fps"])})
 
 
 def _pictures(drawn: Mapping[str, str] | str | None) -> Mapping[str, bytes] | None:

@@ -1,15 +1,18 @@
-"""Draw the pictures of a video while its frames go by. Runs inside `sandbox`, so it imports next to nothing of ours."""
+"""Draw the pictures of a video while it is measured. Runs inside `sandbox`, so it imports next to nothing of ours."""
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Callable
 from fractions import Fraction
-from typing import cast
+from typing import Any, cast
 
 import av
 import numpy as np
 import numpy.typing as npt
 
 from cinelet.domain.preview import SPRITESHEET, THUMBNAIL, THUMBNAIL_JPEG, PreviewLayout, cell_frames
+from cinelet.media.measurement import measure
 
 BETTER = 1.1
 """How much more contrast a later frame needs to stand for the video: the first good one is where a player begins."""
@@ -25,6 +28,31 @@ _JPEG = {"flags": "+qscale", "global_quality": str(118 * 4)}
 Pixels = npt.NDArray[np.uint8]
 
 
+def measure_and_draw(order: dict[str, Any]) -> dict[str, Any]:
+    """Return what `measure` does as `facts`, and as `previews` the pictures in base64 by their names.
+
+    Instead of pictures: why there are none, or None where `order["previews"]` does not want them.
+    """
+    if not order["previews"]:
+        return {"facts": measure(order), "previews": None}
+    sketch = Sketch(frames=0)
+
+    def begin(frames: int) -> Callable[[av.VideoFrame], None]:
+        nonlocal sketch
+        sketch = Sketch(frames=frames)
+        return sketch.add
+
+    facts = measure(order, watch=begin)
+    if sketch.frames != facts["frames"]:
+        # The header was wrong about their number, or did not say it.
+        measure(order, watch=lambda _: begin(facts["frames"]))
+    try:
+        drawn = {name: base64.b64encode(content).decode() for name, content in sketch.files().items()}
+    except Exception as failure:  # noqa: BLE001  (whatever it is, the video is measured)
+        return {"facts": facts, "previews": f"{type(failure).__name__}: {failure}"}
+    return {"facts": facts, "previews": drawn}
+
+
 class Sketch:
     """Takes each frame of a video in turn, and keeps what its pictures need. frames: how many are to come."""
 
@@ -32,19 +60,21 @@ class Sketch:
         self.frames = frames
         self.failure: Exception | None = None
         """Why there will be no pictures."""
+        self._seen = 0
         self._wanted = frozenset(cell_frames(frames))
         self._layout: PreviewLayout | None = None
         self._cells: list[Pixels] = []
         self._best: av.VideoFrame | None = None
         self._best_contrast = 0.0
 
-    def add(self, frame: av.VideoFrame, *, number: int) -> None:
-        """Look at a frame; number: counted from 0."""
-        if number in self._wanted and self.failure is None:
+    def add(self, frame: av.VideoFrame) -> None:
+        """Look at the next frame."""
+        if self._seen in self._wanted and self.failure is None:
             try:
                 self._take(frame)
-            except Exception as failure:  # noqa: BLE001  (whatever it is, the video is still measured)
+            except Exception as failure:  # noqa: BLE001  (as above)
                 self.failure = failure
+        self._seen += 1
 
     def files(self) -> dict[str, bytes]:
         """Return the pictures by their names, after the last frame."""
