@@ -169,6 +169,8 @@ def test_pictures_that_cannot_be_stored_cost_no_generation(with_shop, tmp_path, 
         with monkeypatch.context() as patch:
             patch.setattr(shop.jobs.store, "put_bytes", refuse)
             done = await made(shop)
+            with pytest.raises(StorageError, match="no room"):
+                await shop.jobs.previews.find(key_of(done), THUMBNAIL)
         assert pictures_in(tmp_path) == set()
         await shop.jobs.previews.find(key_of(done), THUMBNAIL)
 

@@ -36,11 +36,13 @@ def preview_keys(video_key: str) -> list[str]:
 async def keep_previews(store: BlobStore, video_key: str, files: Mapping[str, bytes] | None) -> None:
     """Store the pictures of a video, if there are any. A failure is logged: they can be drawn again."""
     try:
-        await asyncio.gather(
-            *(store.put_bytes(preview_key(video_key, name), content) for name, content in (files or {}).items())
-        )
+        await _put(store, video_key, files or {})
     except CineletError as error:
         _logger.warning("The pictures of a video were not kept", extra={"reason": str(error), "code": error.code})
+
+
+async def _put(store: BlobStore, video_key: str, files: Mapping[str, bytes]) -> None:
+    await asyncio.gather(*(store.put_bytes(preview_key(video_key, name), content) for name, content in files.items()))
 
 
 class Previews:
@@ -86,7 +88,7 @@ class Previews:
         # Whoever deletes the last generation with this video waits, or was here before: nothing is left behind.
         async with self._database.locked(video_key):
             if await self._ledger.uses(video_key):
-                await keep_previews(self._store, video_key, files)
+                await _put(self._store, video_key, files)
 
     async def _drawn(self, video_key: str) -> Mapping[str, bytes]:
         path = self._store.local_path(video_key)
