@@ -35,6 +35,8 @@ ROUTES = {
     ("GET", "/v1/generations/{generation_id}"): READ,
     ("GET", "/v1/generations/{generation_id}/events"): READ,
     ("GET", "/v1/generations/{generation_id}/video"): READ,
+    ("GET", "/v1/generations/{generation_id}/thumbnail"): READ,
+    ("GET", "/v1/generations/{generation_id}/spritesheet"): READ,
     ("POST", "/v1/generations/{generation_id}/cancel"): GENERATE,
     ("DELETE", "/v1/generations/{generation_id}"): GENERATE,
     ("GET", "/v1/webhooks/deliveries"): READ,

@@ -16,18 +16,7 @@ import pytest
 
 from cinelet.media.probe import probe
 from cinelet.testing import FakeBackend, example_image
-from tests.api.served import Served
-
-SHORT = {"duration": 1, "fps": 4}
-
-
-def made(client: httpx2.Client, prompt: str = "a gull", **values: Any) -> dict[str, Any]:
-    """Return a completed generation."""
-    reply = client.post("/v1/text-to-video", json={"prompt": prompt, **SHORT, **values}, headers={"prefer": "wait=30"})
-    assert reply.status_code == 200, reply.text
-    generation: dict[str, Any] = reply.json()
-    assert generation["state"] == "completed", generation
-    return generation
+from tests.api.served import SHORT, Served, made
 
 
 def test_a_request_is_answered_at_once_with_the_job_and_where_it_is(client: httpx2.Client) -> None:
@@ -167,29 +156,6 @@ def _events(text: str) -> list[tuple[int, str, dict[str, Any]]]:
         if "data" in fields:
             found.append((int(fields["id"]), fields["event"], json.loads(fields["data"])))
     return found
-
-
-@pytest.mark.parametrize(
-    ("asked", "status", "part"),
-    [
-        ({}, 200, slice(None)),
-        ({"range": "bytes=0-9"}, 206, slice(0, 10)),
-        ({"range": "bytes=5-"}, 206, slice(5, None)),
-        ({"range": "bytes=-7"}, 206, slice(-7, None)),
-        ({"range": "bytes=0-9", "if-range": '"other"'}, 200, slice(None)),
-        ({"range": "bytes=999999999-"}, 416, None),
-    ],
-)
-def test_a_video_is_fetched_in_ranges(
-    client: httpx2.Client, asked: dict[str, str], status: int, part: slice | None
-) -> None:
-    where = f"/v1/generations/{made(client, seed=1)['id']}/video"
-    whole = client.get(where)
-    reply = client.get(where, headers=asked)
-    assert reply.status_code == status
-    if part is not None:
-        assert reply.content == whole.content[part]
-    assert client.get(where, headers={"if-none-match": whole.headers["etag"]}).status_code == 304
 
 
 def test_lists_are_filtered_and_come_in_pages(client: httpx2.Client) -> None:

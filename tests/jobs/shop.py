@@ -127,6 +127,7 @@ def run_shop(
     schema: str,
     folder: Path,
     cache: bool = False,
+    previews: bool = False,
     max_waiting: int = 1000,
     allow_private_webhooks: bool = False,
 ) -> Any:
@@ -138,6 +139,7 @@ def run_shop(
             make_backend(),
             default_models=dict.fromkeys(Task, "hf:org/model:fal-ai"),
             cache=VideoCache(store, max_bytes=10**9) if cache else None,
+            previews=previews,
         )
 
     settings = Settings(

@@ -7,6 +7,8 @@ limits         what a key may use
 errors         the one table from errors to status codes
 bodies         what can be sent, as OpenAPI describes it
 view           a generation as clients see it
+file_reply     a video or a picture of it, sent by whoever does it cheapest
+ranges         the part of a file that is wanted
 waiting        a request that would rather have the video than the job
 routes/        one noun a file
 supervisor     the workers beside it, started again when they die

@@ -148,6 +148,9 @@ class Config(BaseSettings, metaclass=_NamesFromEnvironment):
     cinelet_storage_url: StoreUrl | None = None
     """Where videos are kept: a folder, `s3://`, `gs://` or `az://`. Default: `storage` in the data directory."""
 
+    cinelet_accel_prefix: str | None = Field(default=None, pattern=r"^/([A-Za-z0-9_-]+/)+$")
+    """Where nginx serves the folder of videos to us alone, such as `/protected-videos/`: it then sends the files."""
+
     cinelet_cache_size: int = Field(default=10 * 1024**3, ge=0)
     """Most bytes that the cache of finished videos holds; 0 keeps nothing."""
 

@@ -14,6 +14,7 @@ from cinelet.jobs.database import SCHEMA, Database
 from cinelet.jobs.deliveries import Deliveries
 from cinelet.jobs.events import Events
 from cinelet.jobs.ledger import JobLedger
+from cinelet.jobs.previews import Previews
 from cinelet.jobs.queue import JobQueue
 from cinelet.jobs.worker import Worker
 from cinelet.service import VideoService
@@ -52,6 +53,7 @@ class DurableJobs:
     queue: JobQueue
     events: Events
     deliveries: Deliveries
+    previews: Previews
 
     def __init__(self, settings: Settings, *, max_connections: int = CONNECTIONS) -> None:
         self._settings = settings
@@ -82,6 +84,7 @@ class DurableJobs:
                 max_waiting=settings.max_waiting,
                 allow_private_webhooks=settings.allow_private_webhooks,
             )
+            self.previews = Previews(self.database, self.store, self.service)
             self._stack = stack.pop_all()
         return self
 

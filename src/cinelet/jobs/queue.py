@@ -19,6 +19,7 @@ from cinelet.domain.request import VideoRequest, make_request
 from cinelet.jobs.database import Database
 from cinelet.jobs.generation import Generation
 from cinelet.jobs.ledger import IMAGE_KEY, VIDEO_KEY, Inserted, JobLedger
+from cinelet.jobs.previews import preview_keys
 from cinelet.jobs.states import State
 from cinelet.jobs.webhook_address import WEBHOOK_URL, webhook_address
 from cinelet.service import VideoService
@@ -170,20 +171,22 @@ class JobQueue:
         return path
 
     async def delete(self, generation: Generation) -> None:
-        """Forget a generation that has ended, and remove its video and its image where nothing else uses them.
+        """Forget a generation that has ended; remove its image, its video and the video's pictures if they are unused.
 
         Raises `ValidationError` while it goes on.
         """
         await self.ledger.delete(generation.id)
         await self._remove_unused(generation.request.get(IMAGE_KEY))
-        await self._remove_unused((generation.result or {}).get(VIDEO_KEY))
+        video_key = (generation.result or {}).get(VIDEO_KEY)
+        await self._remove_unused(video_key, *(preview_keys(video_key) if video_key else ()))
 
-    async def _remove_unused(self, key: str | None) -> None:
+    async def _remove_unused(self, key: str | None, *derived: str) -> None:
+        """Remove what is stored under a key that no generation has, and what was derived from it."""
         if key is not None:
             # Whoever begins to use it waits for this, and looks afterwards whether it is still there.
             async with self._database.locked(key):
                 if not await self.ledger.uses(key):
-                    await self.store.delete(key)
+                    await asyncio.gather(*(self.store.delete(one) for one in (key, *derived)))
 
     async def _kept_image(self, image: bytes) -> str:
         sha256 = await asyncio.to_thread(lambda: hashlib.sha256(image).hexdigest())

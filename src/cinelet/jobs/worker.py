@@ -27,6 +27,7 @@ from cinelet.jobs.errors import ClaimLostError, DatabaseUnavailableError
 from cinelet.jobs.events import forget_old
 from cinelet.jobs.generation import Generation
 from cinelet.jobs.ledger import VIDEO_KEY, JobLedger
+from cinelet.jobs.previews import keep_previews
 from cinelet.jobs.queue import restored_request
 from cinelet.jobs.reporter import Reporter
 from cinelet.jobs.work_folder import make_work_folder, remove_abandoned
@@ -230,21 +231,27 @@ class Worker:
 
     async def _stored(self, run: _Run, result: VideoResult) -> None:
         """Store the video and say so."""
-        suffix, sha256 = result.path.suffix.lower(), result.facts.sha256
-        blob = await self._store.put_file(result.path, suffix=suffix, sha256=sha256)
+        key = await self._put(result)
         known = result.to_dict()
         known.pop("path")
         await self.ledger.complete(
             *run.claim,
             model=result.model,
-            result={**known, VIDEO_KEY: blob.key},
+            result={**known, VIDEO_KEY: key},
             attempts=[attempt.to_dict() for attempt in result.attempts],
         )
         # Somebody may have deleted the last generation with the same video just before; from now on nobody will.
         with suppress(BlobNotFoundError):
-            await self._store.head(blob.key)
+            await self._store.head(key)
             return
-        await self._store.put_file(result.path, suffix=suffix, sha256=sha256)
+        await self._put(result)
+
+    async def _put(self, result: VideoResult) -> str:
+        """Store the video and its pictures; return the key of the video."""
+        suffix, sha256 = result.path.suffix.lower(), result.facts.sha256
+        blob = await self._store.put_file(result.path, suffix=suffix, sha256=sha256)
+        await keep_previews(self._store, blob.key, result.previews)
+        return blob.key
 
     def _writer(self, generation: Generation) -> Callable[[Progress, float | None], Awaitable[None]]:
         async def write(progress: Progress, eta_seconds: float | None) -> None:

@@ -12,9 +12,9 @@ from fastapi.responses import Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from cinelet.api.cursor import cursor_of, position_of
+from cinelet.api.file_reply import spritesheet_reply, thumbnail_reply, video_reply
 from cinelet.api.state import Jobs, Who, WhoGenerates, found
 from cinelet.api.view import GenerationPage, GenerationView, event_of, view_of
-from cinelet.api.waiting import video_reply
 from cinelet.jobs.durable import DurableJobs
 from cinelet.jobs.generation import Generation
 from cinelet.jobs.states import State
@@ -72,7 +72,19 @@ async def watch_generation(
 @router.get("/{generation_id}/video", response_class=Response)
 async def video_of_generation(generation_id: Id, request: Request, jobs: Jobs, caller: Who) -> Response:
     """Return the video, whole or a range of it."""
-    return await video_reply(request, jobs, await found(jobs, generation_id, caller))
+    return await video_reply(request, await found(jobs, generation_id, caller))
+
+
+@router.get("/{generation_id}/thumbnail", response_class=Response)
+async def thumbnail_of_generation(generation_id: Id, request: Request, jobs: Jobs, caller: Who) -> Response:
+    """Return a picture of the video: WebP, or JPEG where `Accept` prefers it."""
+    return await thumbnail_reply(request, await found(jobs, generation_id, caller))
+
+
+@router.get("/{generation_id}/spritesheet", response_class=Response)
+async def spritesheet_of_generation(generation_id: Id, request: Request, jobs: Jobs, caller: Who) -> Response:
+    """Return up to 25 frames, evenly spaced, in one WebP picture; its layout is in `result` and in the headers."""
+    return await spritesheet_reply(request, await found(jobs, generation_id, caller))
 
 
 @router.post("/{generation_id}/cancel")

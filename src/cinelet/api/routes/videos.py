@@ -9,12 +9,13 @@ from fastapi.responses import JSONResponse, Response
 
 from cinelet.api.access import Caller, caller_of
 from cinelet.api.errors import error_body
+from cinelet.api.file_reply import spritesheet_reply, thumbnail_reply, video_reply
 from cinelet.api.image_source import image_of
 from cinelet.api.routes.text_to_video import IdempotencyKey
 from cinelet.api.state import Jobs, Service, State, Who, WhoGenerates, found
 from cinelet.api.video_form import described, read_form
 from cinelet.api.video_object import video_of
-from cinelet.api.waiting import MAX_WAIT_SECONDS, ended_within, video_reply
+from cinelet.api.waiting import MAX_WAIT_SECONDS, ended_within
 from cinelet.domain.errors import ValidationError
 from cinelet.jobs.durable import DurableJobs
 from cinelet.jobs.generation import Generation, Position
@@ -23,6 +24,8 @@ from cinelet.jobs.queue import restored_request
 POLL_AFTER_MS = 500
 STOP_SECONDS = 10.0
 """How long a delete waits for what runs to stop."""
+REPLIES = {"video": video_reply, "thumbnail": thumbnail_reply, "spritesheet": spritesheet_reply}
+"""By the variant of a video's content."""
 
 router = APIRouter(prefix="/v1/videos", tags=["OpenAI's videos"], dependencies=[Depends(caller_of)])
 Id = Annotated[str, Path(alias="video_id", max_length=5000)]
@@ -52,7 +55,7 @@ async def create_video_and_wait(request: Request, jobs: Jobs, service: Service, 
         why = (ended.error or {}).get("message") or f"It is {ended.state} after {MAX_WAIT_SECONDS:g} s"
         code = (ended.error or {}).get("code", "not_finished")
         return JSONResponse(error_body(code=code, message=why, kind="server_error"), 502)
-    reply = await video_reply(request, jobs, ended)
+    reply = await video_reply(request, ended)
     seconds = f"{ended.result['generation_time']:g}"
     reply.headers.update({"x-model": str(ended.model), "x-inference-time-s": seconds})
     return reply
@@ -118,11 +121,14 @@ async def delete_video(video_id: Id, jobs: Jobs, caller: WhoGenerates) -> dict[s
 
 @router.get("/{video_id}/content", response_class=Response)
 async def content_of_video(
-    video_id: Id, request: Request, jobs: Jobs, caller: Who, variant: Literal["video"] = "video"
+    video_id: Id,
+    request: Request,
+    jobs: Jobs,
+    caller: Who,
+    variant: Literal["video", "thumbnail", "spritesheet"] = "video",
 ) -> Response:
-    """Return the file."""
-    del variant
-    return await video_reply(request, jobs, await found(jobs, video_id, caller))
+    """Return the file, or a picture of it."""
+    return await REPLIES[variant](request, await found(jobs, video_id, caller))
 
 
 @router.post("/{video_id}/remix")
