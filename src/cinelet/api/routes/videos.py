@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request
+from fastapi import APIRouter, Body, Header, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from cinelet.api.access import Caller, caller_of
+from cinelet.api.access import Caller
 from cinelet.api.errors import error_body
 from cinelet.api.image_source import image_of
 from cinelet.api.routes.text_to_video import IdempotencyKey
@@ -24,7 +24,7 @@ POLL_AFTER_MS = 500
 STOP_SECONDS = 10.0
 """How long a delete waits for what runs to stop."""
 
-router = APIRouter(prefix="/v1/videos", tags=["OpenAI's videos"], dependencies=[Depends(caller_of)])
+router = APIRouter(prefix="/v1/videos", tags=["OpenAI's videos"])
 Id = Annotated[str, Path(alias="video_id", max_length=5000)]
 RetryCount = Annotated[int, Header(alias="x-stainless-retry-count", ge=0, le=100)]
 
@@ -86,7 +86,7 @@ async def list_videos(
 @router.post("/extensions", status_code=501)
 @router.post("/characters", status_code=501)
 @router.get("/characters/{character_id}", status_code=501)
-async def not_offered(request: Request) -> JSONResponse:
+async def not_offered(request: Request, _: Who) -> JSONResponse:
     """Say that no model here does this."""
     what = request.url.path.removeprefix("/v1/videos/").partition("/")[0]
     message = f"No model here makes {what}; what can be made is at /v1/models"
