@@ -1,10 +1,12 @@
 """What the HTTP service costs, beside LiteLLM's proxy and a bare FastAPI application, in front of one fake engine.
 
-    python benchmarks/gateway.py [--quick] [--repeats 3] [--only rates memory start] [--litellm PYTHON]
+    python benchmarks/gateway.py [--quick] [--repeats 3] [--litellm PYTHON]
+                                [--only rates memory start servers abilities]
 
 LiteLLM runs in an environment of its own, whose interpreter `--litellm` names; without it, it is left out. The engine,
 each gateway and the clients have processes of their own; everything lies in temporary folders. Prints Markdown tables
-and writes them with all numbers to `benchmarks/results/`, stamped with machine and commit. Needs the extra `serve`.
+and writes them with all numbers to `benchmarks/results/`, stamped with machine and commit. Needs the
+extras `serve` and `benchmarks`.
 """
 
 from __future__ import annotations
@@ -61,7 +63,33 @@ def start(scale: Scale) -> list[Row]:
         return started(folder, scale=scale)
 
 
-SECTIONS: Mapping[str, Callable[[Scale], list[Row]]] = {"rates": rates, "memory": memory, "start": start}
+def servers(scale: Scale) -> list[Row]:
+    """Serve our application with uvicorn, on asyncio and on uvloop, and with granian, inside a loop that is ours.
+
+    "content" is 0.6 MB; of "51 MB", "CPU ms" is for each file; "events": many watch one job, step by step, and "CPU ms"
+    is for each event to each watcher. All run several times, in turn; the run that took the least CPU time is shown.
+    """
+    from benchmarks.gateway_servers import run_by_servers
+    from benchmarks.jobs_place import place
+
+    with place() as folder:
+        return run_by_servers(folder, scale=scale)
+
+
+def abilities(_: Scale) -> list[Row]:
+    """Try what a server must do for us, with an application that tells what it sees."""
+    from benchmarks.gateway_servers import able
+
+    return able()
+
+
+SECTIONS: Mapping[str, Callable[[Scale], list[Row]]] = {
+    "rates": rates,
+    "memory": memory,
+    "start": start,
+    "servers": servers,
+    "abilities": abilities,
+}
 
 
 def main() -> None:
