@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import urlsplit
 
-from fastapi import Depends, Request, Security
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Request
+from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,11 +22,6 @@ from cinelet.jobs.queue import LOCAL_OWNER, Admit
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
 """For everybody; and what is below /docs."""
-_BEARER = HTTPBearer(
-    auto_error=False,
-    scheme_name="key",
-    description="A key of `cinelet keys create`; on this machine none is needed until there is one.",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,25 +95,30 @@ class Access:
         return Caller(key.owner, key.role, self._requests.counted(key), key.webhook_url)
 
 
-async def caller_of(
-    request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)] = None
-) -> Caller:
-    """Return who asks; he may at least read."""
-    caller: Caller = request.state.caller
-    return caller
+class CallerWith(HTTPBearer):
+    """Gives a route its caller, where he has a role or more, and tells OpenAPI that the route takes a key.
 
+    A security scheme itself, and not a function that depends on one: FastAPI solves each step anew for every request.
+    """
 
-def caller_with(role: Role) -> Callable[..., Awaitable[Caller]]:
-    """Return the dependency that gives the caller, where he has a role or more."""
+    def __init__(self, role: Role) -> None:
+        description = "A key of `cinelet keys create`; on this machine none is needed until there is one."
+        super().__init__(scheme_name="key", description=description)
+        self._role = role
 
-    async def allowed(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
-        if not caller.role.includes(role):
-            raise NotAllowedError(f"This key has the role {caller.role}, and this needs {role}")
+    async def __call__(self, request: Request) -> Caller:  # type: ignore[override]
+        """Return who asks."""
+        caller: Caller = request.state.caller
+        if not caller.role.includes(self._role):
+            raise NotAllowedError(f"This key has the role {caller.role}, and this needs {self._role}")
         return caller
 
-    return allowed
+
+caller_of = CallerWith(Role.READ)
+"""For whoever may at least read."""
 
 
+@functools.lru_cache(maxsize=100)
 def is_loopback(host: str) -> bool:
     """Tell whether an address is reached from this machine alone."""
     try:

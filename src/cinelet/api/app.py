@@ -44,7 +44,8 @@ def make_app(config: Config, *, open_to_all: bool = False, clock: Clock | None =
         responses=REPLIES,
     )
     answer_errors(app)
-    for routes in (text_to_video, image_to_video, generations, videos, webhooks, models, health):
+    # Routes are tried in order: what is asked most comes first.
+    for routes in (videos, generations, text_to_video, image_to_video, webhooks, models, health):
         app.include_router(routes.router)
     app.add_middleware(BodyLimit, max_bytes=round(config.max_image_size * _BASE64) + FIELDS_BYTES)
     app.add_middleware(Access, open_to_all=open_to_all, clock=clock)

@@ -56,7 +56,7 @@ async def _picture_reply(request: Request, generation: Generation, name: str, he
 async def _reply(
     request: Request, generation: Generation, key: str, *, size: int, etag: str, headers: Mapping[str, str]
 ) -> Response:
-    state = state_of(request)
+    state = await state_of(request)
     store, prefix = state.jobs.store, state.config.cinelet_accel_prefix
     kind = content_type(key)
     told = {

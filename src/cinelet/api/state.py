@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from cinelet.api.access import Caller, caller_of, caller_with
+from cinelet.api.access import Caller, CallerWith, caller_of
 from cinelet.api.errors import NoSuchGenerationError
 from cinelet.config import Config
 from cinelet.jobs.durable import DurableJobs
@@ -23,21 +23,22 @@ class State:
     jobs: DurableJobs
 
 
-def state_of(request: Request) -> State:
+# Coroutines, though they wait for nothing: FastAPI runs a plain function in a thread.
+async def state_of(request: Request) -> State:
     """Return the open service."""
     state: State = request.app.state.cinelet
     return state
 
 
-def jobs_of(request: Request) -> DurableJobs:
+async def jobs_of(request: Request) -> DurableJobs:
     """Return the durable jobs."""
-    return state_of(request).jobs
+    return (await state_of(request)).jobs
 
 
 Jobs = Annotated[DurableJobs, Depends(jobs_of)]
 Service = Annotated[State, Depends(state_of)]
 Who = Annotated[Caller, Depends(caller_of)]
-WhoGenerates = Annotated[Caller, Depends(caller_with(Role.GENERATE))]
+WhoGenerates = Annotated[Caller, Depends(CallerWith(Role.GENERATE))]
 
 
 async def found(jobs: DurableJobs, generation_id: str, caller: Caller) -> Generation:

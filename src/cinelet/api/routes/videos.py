@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request
+from fastapi import APIRouter, Body, Header, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from cinelet.api.access import Caller, caller_of
+from cinelet.api.access import Caller
 from cinelet.api.errors import error_body
 from cinelet.api.file_reply import spritesheet_reply, thumbnail_reply, video_reply
 from cinelet.api.image_source import image_of
@@ -27,7 +27,7 @@ STOP_SECONDS = 10.0
 REPLIES = {"video": video_reply, "thumbnail": thumbnail_reply, "spritesheet": spritesheet_reply}
 """By the variant of a video's content."""
 
-router = APIRouter(prefix="/v1/videos", tags=["OpenAI's videos"], dependencies=[Depends(caller_of)])
+router = APIRouter(prefix="/v1/videos", tags=["OpenAI's videos"])
 Id = Annotated[str, Path(alias="video_id", max_length=5000)]
 RetryCount = Annotated[int, Header(alias="x-stainless-retry-count", ge=0, le=100)]
 
@@ -89,7 +89,7 @@ async def list_videos(
 @router.post("/extensions", include_in_schema=False)
 @router.post("/characters", include_in_schema=False)
 @router.get("/characters/{character_id}", include_in_schema=False)
-async def not_offered(request: Request) -> JSONResponse:
+async def not_offered(request: Request, _: Who) -> JSONResponse:
     """Say that no model here does this."""
     what = request.url.path.removeprefix("/v1/videos/").partition("/")[0]
     message = f"No model here makes {what}; what can be made is at /v1/models"
