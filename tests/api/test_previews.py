@@ -46,7 +46,7 @@ def test_what_is_not_made_has_no_links_to_it_and_no_picture(client: httpx2.Clien
         assert [waiting["links"][name] for name in ("video", "thumbnail", "spritesheet")] == [None] * 3
         where = waiting["links"]["self"]
         replies = [client.get(f"{where}/{name}") for name in ("video", "thumbnail", "spritesheet")]
-        assert {reply.status_code for reply in replies} == {422}
+        assert {reply.status_code for reply in replies} == {409}
         assert {reply.json()["error"]["message"].partition(", so")[2] for reply in replies} == {" there is no video"}
         client.post(f"{where}/cancel")
     finally:

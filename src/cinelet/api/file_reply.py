@@ -47,7 +47,8 @@ async def spritesheet_reply(request: Request, generation: Generation) -> Respons
 
 async def _picture_reply(request: Request, generation: Generation, name: str, headers: Mapping[str, str]) -> Response:
     result = _result(generation)
-    stored = await state_of(request).jobs.previews.find(result[VIDEO_KEY], name)
+    state = await state_of(request)
+    stored = await state.jobs.previews.find(result[VIDEO_KEY], name)
     # Drawn again by another version it may be another file; of the same length, hardly.
     etag = f"{result['sha256']}-{name}-{stored.size}"
     return await _reply(request, generation, stored.key, size=stored.size, etag=etag, headers=headers)
