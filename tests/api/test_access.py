@@ -37,6 +37,11 @@ ROUTES = {
     ("GET", "/v1/generations/{generation_id}/video"): READ,
     ("POST", "/v1/generations/{generation_id}/cancel"): GENERATE,
     ("DELETE", "/v1/generations/{generation_id}"): GENERATE,
+    ("POST", "/v1/batches"): GENERATE,
+    ("GET", "/v1/batches"): READ,
+    ("GET", "/v1/batches/{batch_id}"): READ,
+    ("GET", "/v1/batches/{batch_id}/results"): READ,
+    ("POST", "/v1/batches/{batch_id}/cancel"): GENERATE,
     ("GET", "/v1/models"): READ,
     ("GET", "/v1/models/{model:path}"): READ,
     ("POST", "/v1/videos"): GENERATE,
@@ -109,7 +114,7 @@ def all_routes(router: Any) -> Iterator[Any]:
 
 
 def at(path: str, generation_id: str) -> str:
-    for name in ("generation_id", "video_id", "character_id"):
+    for name in ("generation_id", "video_id", "character_id", "batch_id"):
         path = path.replace(f"{{{name}}}", generation_id)
     return path.replace("{model:path}", "embedded")
 

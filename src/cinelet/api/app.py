@@ -12,7 +12,7 @@ from cinelet.api.access import Access
 from cinelet.api.body_limit import FIELDS_BYTES, BodyLimit
 from cinelet.api.errors import answer_errors
 from cinelet.api.request_id import RequestId
-from cinelet.api.routes import generations, health, image_to_video, models, text_to_video, videos
+from cinelet.api.routes import batches, generations, health, image_to_video, models, text_to_video, videos
 from cinelet.api.state import State
 from cinelet.assembly import durable_jobs
 from cinelet.clock import Clock
@@ -41,7 +41,7 @@ def make_app(config: Config, *, open_to_all: bool = False, clock: Clock | None =
         redoc_url=None,
     )
     answer_errors(app)
-    for routes in (text_to_video, image_to_video, generations, videos, models, health):
+    for routes in (text_to_video, image_to_video, generations, batches, videos, models, health):
         app.include_router(routes.router)
     app.add_middleware(BodyLimit, max_bytes=round(config.max_image_size * _BASE64) + FIELDS_BYTES)
     app.add_middleware(Access, open_to_all=open_to_all, clock=clock)

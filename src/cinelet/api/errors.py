@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -25,6 +26,15 @@ class NoSuchGenerationError(CineletError):
 
     def __init__(self) -> None:
         super().__init__("There is no such generation")
+
+
+class NoSuchBatchError(CineletError):
+    """There is no such batch, or it is somebody else's: the reply is the same."""
+
+    code = "batch_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such batch")
 
 
 class NotAuthenticatedError(CineletError):
@@ -60,6 +70,7 @@ class LimitReachedError(CineletError):
 # The first that fits: a kind stands before what it is a kind of.
 STATUS: tuple[tuple[type[CineletError], int], ...] = (
     (NoSuchGenerationError, HTTPStatus.NOT_FOUND),
+    (NoSuchBatchError, HTTPStatus.NOT_FOUND),
     (NotAuthenticatedError, HTTPStatus.UNAUTHORIZED),
     (NotAllowedError, HTTPStatus.FORBIDDEN),
     (LimitReachedError, HTTPStatus.TOO_MANY_REQUESTS),
@@ -124,6 +135,17 @@ def reply_to(error: CineletError) -> JSONResponse:
     return JSONResponse(body_of(error), status, headers)
 
 
+def wrong_fields(problems: Iterable[Mapping[str, Any]]) -> domain.ValidationError:
+    """Return what pydantic found as our error, which names each field."""
+    details: dict[str, str] = {}
+    for problem in problems:
+        place = [str(part)[:60] for part in problem["loc"] if part not in {"body", "query", "path", "header"}]
+        # The value is not repeated: it may be a prompt.
+        details[".".join(place) or "body"] = "Unknown field" if problem["type"] == "extra_forbidden" else problem["msg"]
+    message = "; ".join(f"{field}: {why}" for field, why in details.items())
+    return domain.ValidationError(message, details)
+
+
 def answer_errors(app: FastAPI) -> None:
     """Let every error of a route become a reply."""
 
@@ -133,15 +155,7 @@ def answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        details: dict[str, str] = {}
-        for problem in error.errors():
-            place = [str(part) for part in problem["loc"] if part not in {"body", "query", "path", "header"}]
-            # The value is not repeated: it may be a prompt.
-            details[".".join(place) or "body"] = (
-                "Unknown field" if problem["type"] == "extra_forbidden" else problem["msg"]
-            )
-        message = "; ".join(f"{field}: {why}" for field, why in details.items())
-        return reply_to(domain.ValidationError(message, details))
+        return reply_to(wrong_fields(error.errors()))
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> JSONResponse:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from cinelet.jobs.batch_queue import BatchQueue
 from cinelet.jobs.database import SCHEMA, Database
 from cinelet.jobs.events import Events
 from cinelet.jobs.ledger import JobLedger
@@ -46,6 +47,7 @@ class DurableJobs:
     store: BlobStore
     service: VideoService
     queue: JobQueue
+    batches: BatchQueue
     events: Events
 
     def __init__(self, settings: Settings, *, max_connections: int = CONNECTIONS) -> None:
@@ -75,6 +77,7 @@ class DurableJobs:
                 queue_of=settings.queue_of,
                 max_waiting=settings.max_waiting,
             )
+            self.batches = BatchQueue(self.database, self.queue, self.service)
             self._stack = stack.pop_all()
         return self
 
