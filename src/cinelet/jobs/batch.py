@@ -54,7 +54,7 @@ class NewLine:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch and how far it is. counts: lines by state, and `deleted`; finished_at: None while any is open."""
+    """A batch and how far it is. counts: lines by state, as they ended; finished_at: None while any is open."""
 
     id: str
     owner: str

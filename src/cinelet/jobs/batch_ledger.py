@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
+import psycopg
 from psycopg import AsyncConnection
 
 from cinelet.jobs.batch import PREFIX, Batch, BatchLine, BatchPage, NewLine, is_batch_id
@@ -37,7 +40,7 @@ _LINES = (
     " FROM batch_lines line LEFT JOIN generations made ON made.id = line.generation_id"
     " LEFT JOIN batch_requests waiting ON waiting.batch_id = line.batch_id AND waiting.line_number = line.number"
 )
-_BATCH = "id, owner, metadata, cancelled_at, created_at"
+_BATCH = "id, owner, metadata, cancelled_at, created_at, finished_at, counts"
 
 
 class BatchLedger:
@@ -154,7 +157,7 @@ class BatchLedger:
                 f"SELECT {_BATCH} FROM batches WHERE id = %s AND owner = coalesce(%s, owner)",  # noqa: S608  (ours)
                 [batch_id, owner],
             )
-            found = await _counted(connection, await rows.fetchall())
+            found = await _with_counts(connection, await rows.fetchall())
         return found[0] if found else None
 
     async def list(self, *, owner: str | None = None, after: Position | None = None, limit: int = 20) -> BatchPage:
@@ -173,7 +176,7 @@ class BatchLedger:
         }
         async with self._database.connection() as connection:
             found = await (await connection.execute(statement.encode(), values)).fetchall()
-            shown = await _counted(connection, found[:limit])
+            shown = await _with_counts(connection, found[:limit])
         last = shown[-1] if len(found) > limit else None
         return BatchPage(tuple(shown), None if last is None else Position(last.created_at, last.id))
 
@@ -234,30 +237,42 @@ async def lock_images(connection: AsyncConnection[Any], keys: Iterable[str]) -> 
     )
 
 
-async def _counted(connection: AsyncConnection[Any], rows: Sequence[Sequence[Any]]) -> list[Batch]:
-    """Return the batches of rows with how many of their lines are how far."""
+async def _with_counts(connection: AsyncConnection[Any], rows: Sequence[Sequence[Any]]) -> list[Batch]:
+    """Return the batches of rows. What is over is counted for the last time, and that is written down."""
     counting = await connection.execute(
         f"SELECT line.batch_id, {_STATE}, count(*), max(made.finished_at){_LINES}"
         " WHERE line.batch_id = ANY(%s) GROUP BY 1, 2",
-        [[row[0] for row in rows]],
+        [[row[0] for row in rows if row[-1] is None]],
     )
-    counts: dict[str, dict[str, int]] = {row[0]: {} for row in rows}
-    ends: dict[str, list[Any]] = {row[0]: [] for row in rows}
-    for batch_id, state, count, finished_at in await counting.fetchall():
-        counts[batch_id][state] = count
-        ends[batch_id] += [finished_at] if finished_at else []
-    return [
-        Batch(
-            id=batch_id,
-            owner=owner,
-            metadata=metadata,
-            counts=counts[batch_id],
-            cancelled_at=cancelled_at,
-            created_at=created_at,
-            finished_at=None if _OPEN & counts[batch_id].keys() else max([*ends[batch_id], cancelled_at or created_at]),
+    found: dict[str, list[tuple[str, int, datetime | None]]] = {}
+    for batch_id, state, count, ended_at in await counting.fetchall():
+        found.setdefault(batch_id, []).append((state, count, ended_at))
+    batches = []
+    for batch_id, owner, metadata, cancelled_at, created_at, finished_at, counts in rows:
+        end, final = finished_at, counts
+        if final is None:
+            counted = found.get(batch_id, [])
+            final = {state: count for state, count, _ in counted}
+            if not _OPEN & final.keys():
+                end = max([ended_at for *_, ended_at in counted if ended_at] or [cancelled_at or created_at])
+                # A database that takes no writes still lets people read.
+                with suppress(psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.DiskFull):
+                    await connection.execute(
+                        "UPDATE batches SET counts = %s, finished_at = %s WHERE id = %s AND finished_at IS NULL",
+                        [as_json(final), end, batch_id],
+                    )
+        batches.append(
+            Batch(
+                id=batch_id,
+                owner=owner,
+                metadata=metadata,
+                counts=final,
+                cancelled_at=cancelled_at,
+                created_at=created_at,
+                finished_at=end,
+            )
         )
-        for batch_id, owner, metadata, cancelled_at, created_at in rows
-    ]
+    return batches
 
 
 async def _copy(connection: AsyncConnection[Any], into: str, rows: Iterable[Sequence[Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -17,8 +18,9 @@ from cinelet.api.errors import NoSuchBatchError
 from cinelet.api.routes.text_to_video import IdempotencyKey
 from cinelet.api.state import Jobs, Service, Who, WhoGenerates
 from cinelet.domain.errors import CineletError
-from cinelet.jobs.batch import Batch
+from cinelet.jobs.batch import Batch, BatchLine
 from cinelet.jobs.durable import DurableJobs
+from cinelet.jobs.states import State
 from cinelet.observability.logs import get_logger
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
@@ -127,14 +129,12 @@ async def _results(request: Request, jobs: DurableJobs, batch: Batch) -> AsyncIt
     last = 0
     while lines := await jobs.batches.ledger.lines(batch.id, after=last):
         last = lines[-1].number
-        yield "".join(
-            line_view_of(
-                line, video=_video(request, line.generation_id) if line.state == "completed" else None
-            ).model_dump_json()
-            + "\n"
-            for line in lines
-        )
+        yield "".join(_result(request, line) for line in lines)
 
 
-def _video(request: Request, generation_id: str | None) -> str:
-    return str(request.app.url_path_for("video_of_generation", generation_id=generation_id))
+def _result(request: Request, line: BatchLine) -> str:
+    video = None
+    if line.state == State.COMPLETED:
+        video = str(request.app.url_path_for("video_of_generation", generation_id=str(line.generation_id)))
+    # ASCII: a prompt may hold characters at which some readers part lines.
+    return json.dumps(line_view_of(line, video=video).model_dump(mode="json")) + "\n"

@@ -8,7 +8,11 @@ CREATE TABLE batches (
     cancelled_at timestamptz,
     idempotency_key text,
     request_hash bytea NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Written by whoever first sees that every line has ended: ten thousand lines are not counted again and again.
+    finished_at timestamptz,
+    counts json,
+    CHECK ((finished_at IS NULL) = (counts IS NULL))
 );
 CREATE UNIQUE INDEX batches_idempotency ON batches (owner, idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX batches_by_time ON batches (created_at DESC, id DESC);
@@ -30,7 +34,7 @@ CREATE TABLE batch_lines (
 -- Lines that are no generations yet; empty but for moments.
 CREATE TABLE batch_requests (
     position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    batch_id text NOT NULL REFERENCES batches,
+    batch_id text NOT NULL,
     line_number integer NOT NULL,
     generation_id text NOT NULL,
     owner text NOT NULL,
