@@ -202,7 +202,7 @@ def test_one_idempotency_key_makes_one_batch_in_whatever_form_it_is_sent(client:
         ids = {batch["id"] for batch in threads.map(lambda _: sent(client, *requests, headers=headers), range(16))}
     for form in ({"files": {"file": ("x", jsonl(*requests))}}, {"content": jsonl(*requests)}):
         kind = {"content-type": "application/jsonl"} if "content" in form else {}
-        reply = client.post("/v1/batches", headers={**headers, **kind}, **form)  # type: ignore[arg-type]
+        reply = client.post("/v1/batches", headers={**headers, **kind}, **form)
         ids.add(reply.json()["id"])
     assert len(ids) == 1
     other = client.post("/v1/batches", json={"requests": requests[:1]}, headers=headers)

@@ -88,15 +88,16 @@ def test_a_wrong_word_is_one_line(cinelet: Command, words: tuple[str, ...], code
 def test_on_this_machine_the_service_starts_without_a_key(
     cinelet: Command, served: list[dict[str, Any]], words: tuple[str, ...]
 ) -> None:
-    cinelet("serve", *words)
+    cinelet("serve", "--no-workers", "--port", "0", *words)
     assert served == [{"open_to_all": False}]
 
 
 def test_elsewhere_it_starts_with_a_key_or_when_told_to_do_without(
     cinelet: Command, served: list[dict[str, Any]]
 ) -> None:
-    cinelet("serve", "--host", "0.0.0.0", "--no-auth")
+    elsewhere = ("serve", "--no-workers", "--port", "0", "--host", "0.0.0.0")
+    cinelet(*elsewhere, "--no-auth")
     assert served == [{"open_to_all": True}]
     cinelet("keys", "create", "site")
-    cinelet("serve", "--host", "0.0.0.0")
+    cinelet(*elsewhere)
     assert served[1:] == [{"open_to_all": False}]

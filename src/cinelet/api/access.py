@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -15,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cinelet.api.errors import NotAllowedError, NotAuthenticatedError, reply_to
 from cinelet.api.limits import Allowance, RequestLimits
+from cinelet.api.loopback import is_loopback
 from cinelet.clock import Clock
 from cinelet.domain.errors import CineletError
 from cinelet.jobs.keys import Keys, Role
@@ -115,14 +115,6 @@ def caller_with(role: Role) -> Callable[..., Awaitable[Caller]]:
         return caller
 
     return allowed
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether an address is reached from this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _require_own_page(headers: Headers) -> None:

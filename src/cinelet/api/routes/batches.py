@@ -20,7 +20,6 @@ from cinelet.api.state import Jobs, Service, Who, WhoGenerates
 from cinelet.domain.errors import CineletError
 from cinelet.jobs.batch import Batch, BatchLine
 from cinelet.jobs.durable import DurableJobs
-from cinelet.jobs.states import State
 from cinelet.observability.logs import get_logger
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
@@ -134,7 +133,7 @@ async def _results(request: Request, jobs: DurableJobs, batch: Batch) -> AsyncIt
 
 def _result(request: Request, line: BatchLine) -> str:
     video = None
-    if line.state == State.COMPLETED:
+    if line.state == "completed":
         video = str(request.app.url_path_for("video_of_generation", generation_id=str(line.generation_id)))
     # ASCII: a prompt may hold characters at which some readers part lines.
     return json.dumps(line_view_of(line, video=video).model_dump(mode="json")) + "\n"
