@@ -41,6 +41,11 @@ ROUTES = {
     ("DELETE", "/v1/generations/{generation_id}"): GENERATE,
     ("GET", "/v1/webhooks/deliveries"): READ,
     ("POST", "/v1/webhooks/deliveries/{delivery_id}/redeliver"): GENERATE,
+    ("POST", "/v1/batches"): GENERATE,
+    ("GET", "/v1/batches"): READ,
+    ("GET", "/v1/batches/{batch_id}"): READ,
+    ("GET", "/v1/batches/{batch_id}/results"): READ,
+    ("POST", "/v1/batches/{batch_id}/cancel"): GENERATE,
     ("GET", "/v1/models"): READ,
     ("GET", "/v1/models/{model:path}"): READ,
     ("POST", "/v1/videos"): GENERATE,
@@ -113,7 +118,7 @@ def all_routes(router: Any) -> Iterator[Any]:
 
 
 def at(path: str, generation_id: str) -> str:
-    for name in ("generation_id", "video_id", "character_id", "delivery_id"):
+    for name in ("generation_id", "video_id", "character_id", "delivery_id", "batch_id"):
         path = path.replace(f"{{{name}}}", generation_id)
     return path.replace("{model:path}", "embedded")
 

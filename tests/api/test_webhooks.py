@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -124,6 +125,19 @@ def test_a_key_has_a_webhook_of_its_own_for_what_names_none(
     remixed = client.post(f"/v1/videos/{made}/remix", json={"prompt": "two gulls"}).json()["id"]
     assert [receiver.told(one).target for one in (made, own, remixed)] == ["/standing", "/own", "/standing"]
     assert "webhook_url" not in client.get(f"/v1/generations/{made}").json()["request"]
+
+
+def test_each_line_of_a_batch_has_its_own_webhook_or_that_of_the_key(
+    make_client: Callable[..., httpx2.Client], receiver: Receiver
+) -> None:
+    client = make_client("many", webhook_url=f"{receiver.url}/many")
+    lines = [SHORT, {**SHORT, "webhook_url": f"{receiver.url}/one"}, {**SHORT, "webhook_url": "ftp://example.org/"}]
+    batch = client.post("/v1/batches", json={"requests": lines}).json()
+    assert batch["counts"]["failed"] == 1
+    results = client.get(f"/v1/batches/{batch['id']}/results").text.splitlines()
+    made = [json.loads(line) for line in results]
+    assert "webhook_url" in made[2]["error"]["details"]
+    assert [receiver.told(line["generation_id"]).target for line in made[:2]] == ["/many", "/one"]
 
 
 @pytest.mark.parametrize("ask", [text, image, openai_form], ids=lambda ask: ask.__name__)

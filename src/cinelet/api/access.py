@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import ipaddress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cinelet.api.errors import NotAllowedError, NotAuthenticatedError, reply_to
 from cinelet.api.limits import Allowance, RequestLimits
+from cinelet.api.loopback import is_loopback
 from cinelet.clock import Clock
 from cinelet.domain.errors import CineletError
 from cinelet.jobs.keys import Keys, Role
@@ -116,15 +115,6 @@ class CallerWith(HTTPBearer):
 
 caller_of = CallerWith(Role.READ)
 """For whoever may at least read."""
-
-
-@functools.lru_cache(maxsize=100)
-def is_loopback(host: str) -> bool:
-    """Tell whether an address is reached from this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _require_own_page(headers: Headers) -> None:

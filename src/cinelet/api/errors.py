@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -13,11 +14,9 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from cinelet.api.request_id import HEADER as REQUEST_ID
 from cinelet.domain import errors as domain
 from cinelet.domain.errors import CineletError
 from cinelet.jobs import errors as jobs
-from cinelet.observability.logs import get_logger
 from cinelet.storage import errors as storage
 
 
@@ -77,6 +76,15 @@ class NoSuchDeliveryError(CineletError):
         super().__init__("There is no such delivery")
 
 
+class NoSuchBatchError(CineletError):
+    """There is no such batch, or it is somebody else's: the reply is the same."""
+
+    code = "batch_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such batch")
+
+
 class NotAuthenticatedError(CineletError):
     """A request came without a key, or with one that is none."""
 
@@ -113,6 +121,7 @@ STATUS: tuple[tuple[type[CineletError], int], ...] = (
     (NoSuchPageError, HTTPStatus.NOT_FOUND),
     (NoVideoError, HTTPStatus.CONFLICT),
     (NoSuchDeliveryError, HTTPStatus.NOT_FOUND),
+    (NoSuchBatchError, HTTPStatus.NOT_FOUND),
     (NotAuthenticatedError, HTTPStatus.UNAUTHORIZED),
     (NotAllowedError, HTTPStatus.FORBIDDEN),
     (LimitReachedError, HTTPStatus.TOO_MANY_REQUESTS),
@@ -151,7 +160,6 @@ REPLIES: dict[int | str, dict[str, Any]] = {
 """What every route may answer, for its description."""
 BUSY_SECONDS = 5
 """When to come back, where an error does not say it itself."""
-_logger = get_logger(__name__)
 
 
 def status_of(error: CineletError) -> int:
@@ -192,8 +200,19 @@ def reply_to(error: CineletError) -> JSONResponse:
     return JSONResponse(body_of(error), status, headers)
 
 
+def wrong_fields(problems: Iterable[Mapping[str, Any]]) -> domain.ValidationError:
+    """Return what pydantic found as our error, which names each field."""
+    details: dict[str, str] = {}
+    for problem in problems:
+        place = [str(part)[:60] for part in problem["loc"] if part not in {"body", "query", "path", "header"}]
+        # The value is not repeated: it may be a prompt.
+        details[".".join(place) or "body"] = "Unknown field" if problem["type"] == "extra_forbidden" else problem["msg"]
+    message = "; ".join(f"{field}: {why}" for field, why in details.items())
+    return domain.ValidationError(message, details)
+
+
 def answer_errors(app: FastAPI) -> None:
-    """Let every error of a route become a reply."""
+    """Let every error of a route become a reply; what nobody foresaw is left to `RequestId`."""
 
     @app.exception_handler(CineletError)
     async def known(_: Request, error: CineletError) -> JSONResponse:
@@ -201,15 +220,7 @@ def answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        details: dict[str, str] = {}
-        for problem in error.errors():
-            place = [str(part) for part in problem["loc"] if part not in {"body", "query", "path", "header"}]
-            # The value is not repeated: it may be a prompt.
-            details[".".join(place) or "body"] = (
-                "Unknown field" if problem["type"] == "extra_forbidden" else problem["msg"]
-            )
-        message = "; ".join(f"{field}: {why}" for field, why in details.items())
-        return reply_to(domain.ValidationError(message, details))
+        return reply_to(wrong_fields(error.errors()))
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
@@ -219,14 +230,6 @@ def answer_errors(app: FastAPI) -> None:
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             headers = {"allow": ", ".join(sorted(_methods(request)))}
         return JSONResponse(body, error.status_code, headers)
-
-    @app.exception_handler(Exception)
-    async def unknown(request: Request, error: Exception) -> JSONResponse:
-        request_id = request.state.request_id
-        _logger.error("A request failed", extra={"path": request.url.path, "request_id": request_id}, exc_info=error)
-        message = f"Something failed here; the log says what, under the request {request_id}"
-        body = error_body(code="internal_error", message=message, kind="server_error")
-        return JSONResponse(body, 500, {REQUEST_ID: request_id})
 
 
 def _methods(request: Request) -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from cinelet.jobs.batch_queue import BatchQueue
 from cinelet.jobs.courier import Courier
 from cinelet.jobs.database import SCHEMA, Database
 from cinelet.jobs.deliveries import Deliveries
@@ -51,6 +52,7 @@ class DurableJobs:
     store: BlobStore
     service: VideoService
     queue: JobQueue
+    batches: BatchQueue
     events: Events
     deliveries: Deliveries
     previews: Previews
@@ -85,6 +87,7 @@ class DurableJobs:
                 allow_private_webhooks=settings.allow_private_webhooks,
             )
             self.previews = Previews(self.database, self.store, self.service)
+            self.batches = BatchQueue(self.database, self.queue, self.service)
             self._stack = stack.pop_all()
         return self
 

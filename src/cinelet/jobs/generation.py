@@ -14,9 +14,9 @@ from cinelet.jobs.states import State
 _ID = re.compile(r"gen_[a-z2-7]{26}")
 
 
-def new_id() -> str:
+def new_id(prefix: str = "gen_") -> str:
     """Return an id with 130 random bits, which nobody can guess."""
-    return "gen_" + base64.b32encode(secrets.token_bytes(17)).decode("ascii").lower()[:26]
+    return prefix + base64.b32encode(secrets.token_bytes(17)).decode("ascii").lower()[:26]
 
 
 def is_id(text: str) -> bool:

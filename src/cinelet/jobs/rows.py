@@ -27,6 +27,14 @@ INSERT = (
     f" ON CONFLICT (owner, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING{RETURNING}"
 )
 
+CANCEL = (
+    "cancel_requested = true,"
+    # What waits with a handle runs at a provider, where only a worker can cancel it.
+    " state = CASE WHEN state = 'queued' AND handle IS NULL THEN 'cancelled' ELSE state END,"
+    " finished_at = CASE WHEN state = 'queued' AND handle IS NULL THEN clock_timestamp() END"
+)
+"""What an UPDATE sets to ask for a stop, of what has not ended."""
+
 
 async def one(
     connection: AsyncConnection[Any], statement: str | Composed, values: Mapping[str, Any]

@@ -20,6 +20,7 @@ from cinelet.domain.errors import CineletError, GenerationCancelledError, Proces
 from cinelet.domain.progress import Progress
 from cinelet.domain.result import Attempt
 from cinelet.domain.video import VideoResult
+from cinelet.jobs.batch_ledger import BatchLedger
 from cinelet.jobs.courier import Courier
 from cinelet.jobs.database import Database
 from cinelet.jobs.engine import DELIVERY_QUEUE, STALLED_SECONDS, Engine
@@ -314,7 +315,7 @@ class Worker:
             await self._clock.pause_async(MAX_PAUSE_SECONDS)
 
     async def _sweep(self) -> None:
-        """Give back what lost workers had, hear of cancels that were missed, and forget old events."""
+        """Give back what lost workers had, hear of missed cancels, finish batches, and forget old events."""
         number = 0
         while True:
             try:
@@ -328,6 +329,7 @@ class Worker:
                     requeued, cancelled, _ = await found.fetchone() or (0, [], 0)
                 for generation_id in cancelled:
                     self._cancel(generation_id)
+                await BatchLedger(self._database).make_generations()
                 if requeued:
                     _logger.warning("Work of lost workers is queued again", extra={"generations": requeued})
                 if number % (SWEEPS_OF_ALL * 10) == 0:

@@ -32,6 +32,7 @@ async def list_generations(  # noqa: PLR0917  (filters are named in an address)
     caller: Who,
     state: Literal["queued", "in_progress", "completed", "failed", "cancelled"] | None = None,
     model: Annotated[str | None, Query(max_length=500)] = None,
+    batch: Annotated[str | None, Query(max_length=200)] = None,
     created_from: Annotated[float | None, Query(ge=0, le=4e9)] = None,
     created_before: Annotated[float | None, Query(ge=0, le=4e9)] = None,
     after: Annotated[str | None, Query(max_length=200)] = None,
@@ -41,6 +42,7 @@ async def list_generations(  # noqa: PLR0917  (filters are named in an address)
     page = await jobs.ledger.list(
         state=None if state is None else State(state),
         model=model,
+        batch=batch,
         owner=caller.sees,
         created_from=_time(created_from),
         created_before=_time(created_before),

@@ -52,7 +52,7 @@ async def create_video_and_wait(request: Request, jobs: Jobs, service: Service, 
     generation, _ = await _created(request, jobs, service, caller, key=None, again=False)
     ended = await ended_within(jobs, generation, MAX_WAIT_SECONDS)
     if ended.result is None:
-        why = (ended.error or {}).get("message") or f"It is {ended.state} after {MAX_WAIT_SECONDS:g} s"
+        why = (ended.error or {}).get("message") or f"{ended.id} is {ended.state}; ask for it later"
         code = (ended.error or {}).get("code", "not_finished")
         return JSONResponse(error_body(code=code, message=why, kind="server_error"), 502)
     reply = await video_reply(request, ended)
