@@ -137,7 +137,7 @@ def test_each_line_of_a_batch_has_its_own_webhook_or_that_of_the_key(
     results = client.get(f"/v1/batches/{batch['id']}/results").text.splitlines()
     made = [json.loads(line) for line in results]
     assert "webhook_url" in made[2]["error"]["details"]
-    assert [receiver.told(line["generation_id"]).target for line in made[:2]] == ["/many", "/one"]
+    assert [receiver.told(line["id"]).target for line in made[:2]] == ["/many", "/one"]
 
 
 @pytest.mark.parametrize("ask", [text, image, openai_form], ids=lambda ask: ask.__name__)
