@@ -7,6 +7,8 @@ another kind says "make an attempt at this delivery" (`sql/0007_webhooks.sql`).
 
 from __future__ import annotations
 
+import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, LiteralString, Self, TypeVar
@@ -18,8 +20,9 @@ from procrastinate.jobs import DeleteJobCondition, Job, Status
 from procrastinate.manager import JobManager
 from psycopg_pool import PoolClosed
 
-from cinelet.clock import Clock
+from cinelet.clock import Clock, cancel_task
 from cinelet.jobs.database import Database
+from cinelet.jobs.listener import Listener
 from cinelet.observability.logs import get_logger
 
 TASK = "cinelet.generate"
@@ -32,6 +35,8 @@ POLL_SECONDS = 5.0
 PATIENCE_SECONDS = 60.0
 """How long a database may be away before the engine gives up and is started anew."""
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 2.0
+_LOOK = json.dumps({"type": "job_inserted", "job_id": 0})
+"""Makes a worker look for jobs."""
 
 Work = Callable[[str, int | None], Awaitable[bool]]
 """Is told a generation and a lost attempt; returns whether the ledger has ended the job with the generation."""
@@ -43,9 +48,9 @@ _logger = get_logger(__name__)
 class PatientConnector(procrastinate.PsycopgConnector):
     """Asks again while the database is away. A job that a lost reply named is found by the next look at lost work."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, listener: Listener, clock: Clock) -> None:
         super().__init__()
-        self._database = database
+        self._listener = listener
         self._clock = clock
 
     async def execute_query_async(self, query: LiteralString, **arguments: Any) -> None:
@@ -62,9 +67,11 @@ class PatientConnector(procrastinate.PsycopgConnector):
 
     async def listen_notify(self, on_notification: Any, channels: Iterable[str]) -> None:
         """Pass on what the database announces, for ever."""
-        async for told in self._database.listen(list(channels), clock=self._clock):
-            if told is not None:
-                await on_notification(channel=told[0], payload=told[1])
+
+        async def hear(channel: str, payload: str | None) -> None:
+            await on_notification(channel=channel, payload=payload or _LOOK)
+
+        await self._listener.hear(list(channels), hear)
 
     async def _patiently(self, ask: Callable[[], Awaitable[_Result]]) -> _Result:
         end, pause = time.monotonic() + PATIENCE_SECONDS, FIRST_PAUSE_SECONDS
@@ -103,7 +110,8 @@ class Engine:
 
     def __init__(self, database: Database, work: Work, deliver: Deliver, *, clock: Clock) -> None:
         self._database = database
-        connector = PatientConnector(database, clock)
+        self.listener = Listener(database, clock=clock)
+        connector = PatientConnector(self.listener, clock)
         self._app = procrastinate.App(connector=connector)
         self._app.job_manager = jobs = LedgersJobs(connector)
 
@@ -118,9 +126,11 @@ class Engine:
 
     async def __aenter__(self) -> Self:
         await self._app.open_async(self._database.pool)
+        self._listening = asyncio.create_task(self.listener.run(), name="listener")
         return self
 
     async def __aexit__(self, *exception: object) -> None:
+        await cancel_task(self._listening)
         await self._app.close_async()
 
     async def run(self, queue: str, *, concurrency: int) -> None:

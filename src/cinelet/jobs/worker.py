@@ -117,7 +117,9 @@ class Worker:
         await asyncio.to_thread(remove_abandoned)
         engine = Engine(self._database, self.work_on, self._courier.deliver, clock=self._clock)
         async with self._courier, engine:
-            hearing = asyncio.create_task(self._hear_cancels(), name="cancels")
+            hearing = asyncio.create_task(
+                engine.listener.hear([f"{self._database.schema}_cancels"], self._cancelled), name="cancels"
+            )
             sweeping = asyncio.create_task(self._sweep(), name="sweep")
             taking = [
                 asyncio.create_task(self._taking(engine, queue, concurrency), name=f"queue {queue}")
@@ -303,16 +305,10 @@ class Worker:
                 _logger.exception("The queue is not read now", extra={"queue": queue})
             await self._clock.pause_async(MAX_PAUSE_SECONDS)
 
-    async def _hear_cancels(self) -> None:
+    async def _cancelled(self, _channel: str, generation_id: str | None) -> None:
         """Hear at once what somebody asks to stop; what is missed, the sweep finds."""
-        while True:
-            try:
-                async for told in self._database.listen([f"{self._database.schema}_cancels"], clock=self._clock):
-                    if told is not None:
-                        self._cancel(told[1])
-            except CineletError as error:
-                _logger.info("Cancels are not heard now", extra={"code": error.code})
-            await self._clock.pause_async(MAX_PAUSE_SECONDS)
+        if generation_id is not None:
+            self._cancel(generation_id)
 
     async def _sweep(self) -> None:
         """Give back what lost workers had, hear of missed cancels, finish batches, and forget old events."""
