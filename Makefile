@@ -12,7 +12,7 @@ READY := .venv/.ready-$(shell cat pyproject.toml constraints.txt | cksum | cut -
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 OFFLINE := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help demo test coverage check format clean
+.PHONY: help demo serve test coverage check format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,9 @@ demo: $(READY) ## Turn three prompts into MP4 files in out/
 	@echo '  .venv/bin/cinelet generate "a yellow square moving right" --open'
 	@echo '  .venv/bin/cinelet models show embedded      what this small model can draw'
 	@echo '  docs/00-overview.md                         other models, Python, options'
+
+serve: $(READY) ## Serve videos over HTTP at http://127.0.0.1:8000
+	@.venv/bin/python -m cinelet serve
 
 test: $(READY) ## Run every test
 	@$(OFFLINE) .venv/bin/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal --quiet
