@@ -1,4 +1,4 @@
-"""LiteLLM speaks to the service as to a vLLM host. It pins other versions than we do, so it has an environment of its own.
+"""LiteLLM speaks to the service as to a vLLM host. It pins other versions than we do: an environment of its own has it.
 
 python -m venv litellm && litellm/bin/pip install litellm
 LITELLM_PYTHON=litellm/bin/python pytest tests/api/test_litellm.py
