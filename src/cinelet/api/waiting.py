@@ -64,6 +64,12 @@ async def accepted(request: Request, jobs: DurableJobs, generation: Generation) 
     return JSONResponse(view_of(found).model_dump(), status, {"location": where, **applied})
 
 
+class VideoFile(FileResponse):
+    """A file that is read in larger pieces: each takes a turn in a thread, and 64 KiB cost three times the CPU."""
+
+    chunk_size = 512 * 1024
+
+
 async def video_reply(request: Request, jobs: DurableJobs, generation: Generation, *, status: int = 200) -> Response:
     """Return the video: from a file with ranges, by a link that the store signs, or streamed through."""
     result = generation.result
@@ -79,7 +85,7 @@ async def video_reply(request: Request, jobs: DurableJobs, generation: Generatio
         if _is_known(request, headers["etag"]):
             return Response(status_code=304, headers=headers)
         headers["last-modified"] = formatdate(generation.created_at.timestamp(), usegmt=True)
-        return FileResponse(path, status, headers, media_type=kind, content_disposition_type="inline")
+        return VideoFile(path, status, headers, media_type=kind, content_disposition_type="inline")
     link = await jobs.store.presigned_url(key, seconds=PRESIGNED_SECONDS)
     if link is not None:
         return RedirectResponse(link, 307, {"cache-control": "private, no-store"})
