@@ -4,6 +4,8 @@
 app            the application, open for as long as it serves
 access         who asks, and what he may do
 limits         what a key may use
+head_limit     how long the head of a request may be
+body_limit     and its body
 errors         the one table from errors to status codes
 bodies         what can be sent, as OpenAPI describes it
 view           a generation as clients see it

@@ -34,6 +34,7 @@ def serve(
         message = f"The HTTP service needs {error.name}; install with: pip install 'cinelet[serve]'"
         raise ValidationError(message, {"serve": "Not installed"}) from error
     from cinelet.api.access import is_loopback
+    from cinelet.api.head_limit import HeadLimit
     from cinelet.api.supervisor import Supervisor, worker_commands
     from cinelet.cli.worker import QUEUES
     from cinelet.config import Config
@@ -47,6 +48,7 @@ def serve(
         raise ValidationError(f"{message}; {todo}", {"host": "Not this machine alone"})
     settings = uvicorn.Config(
         make_app(config, open_to_all=no_auth),
+        http=HeadLimit,
         host=host,
         port=port,
         lifespan="on",
