@@ -56,10 +56,11 @@ class VideoService(_VideoService):
     """The service as the environment configures it; every part can be given instead.
 
     config: the settings; read now if None. backend: what makes videos; by default every scheme that is installed, with
-    retry, circuit breakers and fallback models. The cache is opened when it is first asked.
+    retry, circuit breakers and fallback models. previews: whether pictures of each video are drawn as well. The cache
+    is opened when it is first asked.
     """
 
-    def __init__(self, *, config: Config | None = None, backend: Backend | None = None) -> None:
+    def __init__(self, *, config: Config | None = None, backend: Backend | None = None, previews: bool = False) -> None:
         self.config = Config() if config is None else config
         source: object = backend
         if backend is None:
@@ -73,6 +74,7 @@ class VideoService(_VideoService):
             preset=self.config.video_quality_preset,
             deadline_seconds=self.config.cinelet_deadline,
             revision=source.revision if isinstance(source, Revises) else None,
+            previews=previews,
         )
 
     async def _opened_cache(self) -> VideoCache | None:
@@ -141,11 +143,12 @@ def durable_jobs(config: Config | None = None, *, max_connections: int = 10) -> 
     settings = Settings(
         database_url=_database_url(config),
         data_directory=config.cinelet_data_dir,
-        make_service=lambda: VideoService(config=config),
+        make_service=lambda: VideoService(config=config, previews=True),
         open_store=lambda: open_blob_store(config),
         queue_of=lambda model: queue_of(ModelReference.parse(model), config),
         max_waiting=config.cinelet_queue_length,
         deadline_seconds=config.cinelet_deadline,
+        allow_private_webhooks=config.cinelet_webhook_allow_private,
     )
     return DurableJobs(settings, max_connections=max_connections)
 

@@ -46,6 +46,7 @@ class VideoService:
     probe: measures a file (path, timeout_seconds); by default in a child process, which is kept.
     deadline_seconds: for a generation whose caller gives no context; None for no limit. cache: of finished videos.
     revision: names the state of a model, as `Revises` does, so that a changed model is another one to the cache.
+    previews: whether pictures of a video are drawn while it is measured, where no other `probe` is given.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class VideoService:
         deadline_seconds: float | None = None,
         cache: VideoCache | None = None,
         revision: Revision | None = None,
+        previews: bool = False,
     ) -> None:
         self.backend = backend
         self.default_models = dict(default_models)
@@ -68,8 +70,8 @@ class VideoService:
         self.cache = cache
         self._revision = revision or _no_revision
         self.logger = get_logger(__name__)
-        self._prober = Prober()
-        self._probe = probe or self._prober.probe
+        self._prober = Prober(draws=previews)
+        self._probe = self._prober.probe_and_draw if probe is None else _without_pictures(probe)
 
     async def generate_text_to_video(  # noqa: PLR0917  (the specification's signature)
         self,
@@ -203,6 +205,16 @@ class VideoService:
         """Say what a model can do here, without loading its weights."""
         return await self.backend.capabilities(ModelReference.parse(model))
 
+    async def previews(self, path: Path) -> Mapping[str, bytes]:
+        """Return the pictures of a video file by their names, as `domain/preview.py` has them.
+
+        Raises `ProcessingError` where there can be none, so always where the service draws none.
+        """
+        _, drawn = await asyncio.to_thread(self._prober.probe_and_draw, path, timeout_seconds=PROBE_TIMEOUT_SECONDS)
+        if drawn is None:
+            raise ProcessingError("There can be no pictures of this video; the log says why", "probe")
+        return drawn
+
     async def aclose(self) -> None:
         """Give back what the backend holds. The service is not used afterwards."""
         await asyncio.to_thread(self._prober.close)
@@ -273,7 +285,7 @@ class VideoService:
         self._prepare_probe()
         video = await self.backend.generate(request, context)
         try:
-            facts, probe_seconds = await self._measured(video, context)
+            facts, previews, probe_seconds = await self._measured(video, context)
         except BaseException:
             video.path.unlink(missing_ok=True)
             raise
@@ -290,19 +302,22 @@ class VideoService:
             attempts=video.attempts,
             timings={**video.timings, "probing": probe_seconds},
             generation_time=time.monotonic() - began,
+            previews=previews,
         )
 
-    async def _measured(self, video: GeneratedVideo, context: Context) -> tuple[VideoFacts, float]:
-        """Measure the file in a child process; returns the facts and how long that took in seconds."""
+    async def _measured(
+        self, video: GeneratedVideo, context: Context
+    ) -> tuple[VideoFacts, Mapping[str, bytes] | None, float]:
+        """Measure the file in a child process; returns the facts, pictures, and how long that took in seconds."""
         size = video.path.stat().st_size
         if size > self.limits.max_video_bytes:
             raise FileSizeError(size, self.limits.max_video_bytes, "video")
         began = time.monotonic()
         remaining = context.remaining_seconds()
         timeout = PROBE_TIMEOUT_SECONDS if remaining is None else min(PROBE_TIMEOUT_SECONDS, max(remaining, 1.0))
-        facts = await asyncio.to_thread(self._probe, video.path, timeout_seconds=timeout)
+        facts, previews = await asyncio.to_thread(self._probe, video.path, timeout_seconds=timeout)
         context.check()
-        return facts, time.monotonic() - began
+        return facts, previews, time.monotonic() - began
 
     def _prepare_probe(self) -> None:
         # In a thread that nobody waits for: the child starts while the model works.
@@ -316,6 +331,13 @@ class VideoService:
         # The file is gone when the caller reads this, so its path is no fact worth telling.
         known.pop("path")
         return {"video_bytes": video_bytes, **known}
+
+
+def _without_pictures(probe: Probe) -> Callable[..., tuple[VideoFacts, None]]:
+    def probed(path: Path, *, timeout_seconds: float) -> tuple[VideoFacts, None]:
+        return probe(path, timeout_seconds=timeout_seconds), None
+
+    return probed
 
 
 async def _no_revision(_: ModelReference) -> None:

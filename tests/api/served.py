@@ -19,9 +19,20 @@ from cinelet.clock import Clock
 from cinelet.config import Config
 from cinelet.domain.backend import Backend
 from cinelet.jobs.database import Database
+from cinelet.jobs.durable import DurableJobs
 
 START_SECONDS = 60.0
+SHORT = {"duration": 1, "fps": 4}
 Result = TypeVar("Result")
+
+
+def made(client: httpx2.Client, prompt: str = "a gull", **values: Any) -> dict[str, Any]:
+    """Return a completed generation."""
+    reply = client.post("/v1/text-to-video", json={"prompt": prompt, **SHORT, **values}, headers={"prefer": "wait=30"})
+    assert reply.status_code == 200, reply.text
+    generation: dict[str, Any] = reply.json()
+    assert generation["state"] == "completed", generation
+    return generation
 
 
 class Served:
@@ -65,7 +76,11 @@ class Served:
 
     def with_database(self, work: Callable[[Database], Coroutine[Any, Any, Result]]) -> Result:
         """Run a coroutine beside the service, on connections of its own."""
-        return asyncio.run_coroutine_threadsafe(work(self._database), self._loop).result(30)
+        return self.with_jobs(lambda jobs: work(jobs.database))
+
+    def with_jobs(self, work: Callable[[DurableJobs], Coroutine[Any, Any, Result]]) -> Result:
+        """Run a coroutine beside the service, with durable jobs of its own."""
+        return asyncio.run_coroutine_threadsafe(work(self._jobs), self._loop).result(30)
 
     def _run(self) -> None:
         try:
@@ -89,7 +104,7 @@ class Served:
         server = uvicorn.Server(settings)
         serving = asyncio.create_task(server._serve())
         async with assembly.durable_jobs(self.config) as jobs:
-            self._database = jobs.database
+            self._jobs = jobs
             worker = jobs.worker({"remote": 8, "local": 4})
             working = asyncio.create_task(worker.run()) if self._with_worker else None
             while not server.started:

@@ -16,18 +16,7 @@ import pytest
 
 from cinelet.media.probe import probe
 from cinelet.testing import FakeBackend, example_image
-from tests.api.served import Served
-
-SHORT = {"duration": 1, "fps": 4}
-
-
-def made(client: httpx2.Client, prompt: str = "a gull", **values: Any) -> dict[str, Any]:
-    """Return a completed generation."""
-    reply = client.post("/v1/text-to-video", json={"prompt": prompt, **SHORT, **values}, headers={"prefer": "wait=30"})
-    assert reply.status_code == 200, reply.text
-    generation: dict[str, Any] = reply.json()
-    assert generation["state"] == "completed", generation
-    return generation
+from tests.api.served import SHORT, Served, made
 
 
 def test_a_request_is_answered_at_once_with_the_job_and_where_it_is(client: httpx2.Client) -> None:
@@ -169,29 +158,6 @@ def _events(text: str) -> list[tuple[int, str, dict[str, Any]]]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("asked", "status", "part"),
-    [
-        ({}, 200, slice(None)),
-        ({"range": "bytes=0-9"}, 206, slice(0, 10)),
-        ({"range": "bytes=5-"}, 206, slice(5, None)),
-        ({"range": "bytes=-7"}, 206, slice(-7, None)),
-        ({"range": "bytes=0-9", "if-range": '"other"'}, 200, slice(None)),
-        ({"range": "bytes=999999999-"}, 416, None),
-    ],
-)
-def test_a_video_is_fetched_in_ranges(
-    client: httpx2.Client, asked: dict[str, str], status: int, part: slice | None
-) -> None:
-    where = f"/v1/generations/{made(client, seed=1)['id']}/video"
-    whole = client.get(where)
-    reply = client.get(where, headers=asked)
-    assert reply.status_code == status
-    if part is not None:
-        assert reply.content == whole.content[part]
-    assert client.get(where, headers={"if-none-match": whole.headers["etag"]}).status_code == 304
-
-
 def test_lists_are_filtered_and_come_in_pages(client: httpx2.Client) -> None:
     ids = [made(client, f"page {n}")["id"] for n in range(3)]
     found: list[str] = []
@@ -205,7 +171,7 @@ def test_lists_are_filtered_and_come_in_pages(client: httpx2.Client) -> None:
             break
     assert found[:3] == ids[::-1]
     assert len(found) == len(set(found))
-    assert client.get("/v1/generations", params={"after": "%%%"}).status_code == 422
+    assert client.get("/v1/generations", params={"after": "%%%"}).json()["error"]["code"] == "page_not_found"
 
 
 @pytest.mark.parametrize("name", ["gen_x", "..%2f..%2fetc", "%00", "x" * 4000, "é"])
@@ -244,7 +210,7 @@ def test_what_runs_is_cancelled_and_what_has_ended_is_deleted_with_its_video(
 def test_the_service_says_whether_it_is_alive_and_ready(client: httpx2.Client) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
     ready = client.get("/readyz")
-    assert (ready.status_code, ready.json()["checks"]) == (200, {"workers": 2, "database": "ok", "storage": "ok"})
+    assert (ready.status_code, ready.json()["checks"]) == (200, {"workers": 3, "database": "ok", "storage": "ok"})
 
 
 def test_models_are_listed_and_described(client: httpx2.Client) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -84,19 +85,32 @@ def test_a_wrong_word_is_one_line(cinelet: Command, words: tuple[str, ...], code
     assert done.err.count("\n") == 1
 
 
+def test_what_keeps_the_service_from_starting_is_one_line(cinelet: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = cinelet("serve", "--port", port)
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert done.err.startswith(f"error: 127.0.0.1:{port} cannot be listened on: Address already in use; choose")
+        monkeypatch.setenv("DATABASE_URL", f"postgresql://127.0.0.1:{port}/x?connect_timeout=1")
+        done = cinelet("serve", "--no-workers", "--port", "0")
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert done.err.startswith("error: The database at 127.0.0.1")
+
+
 @pytest.mark.parametrize("words", [(), ("--host", "127.0.0.1"), ("--host", "::1"), ("--host", "localhost")])
 def test_on_this_machine_the_service_starts_without_a_key(
     cinelet: Command, served: list[dict[str, Any]], words: tuple[str, ...]
 ) -> None:
-    cinelet("serve", *words)
+    cinelet("serve", "--no-workers", "--port", "0", *words)
     assert served == [{"open_to_all": False}]
 
 
 def test_elsewhere_it_starts_with_a_key_or_when_told_to_do_without(
     cinelet: Command, served: list[dict[str, Any]]
 ) -> None:
-    cinelet("serve", "--host", "0.0.0.0", "--no-auth")
+    elsewhere = ("serve", "--no-workers", "--port", "0", "--host", "0.0.0.0")
+    cinelet(*elsewhere, "--no-auth")
     assert served == [{"open_to_all": True}]
     cinelet("keys", "create", "site")
-    cinelet("serve", "--host", "0.0.0.0")
+    cinelet(*elsewhere)
     assert served[1:] == [{"open_to_all": False}]

@@ -21,7 +21,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     """An environment in which the package is installed, beside this project."""
     folder = tmp_path_factory.mktemp("site")
     install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--target"]
-    subprocess.run([sys.executable, *install, str(folder), str(PACKAGE)], check=True, capture_output=True)
+    subprocess.run([sys.executable, *install, str(folder), str(PACKAGE)], check=True, capture_output=True, timeout=200)
     return {**os.environ, "PYTHONPATH": str(folder)}
 
 
@@ -36,7 +36,9 @@ def test_the_guide_shows_the_package_as_it_is() -> None:
 def test_the_package_passes_the_contract(environment: Mapping[str, str], tmp_path: Path) -> None:
     options = ["-q", "-p", "no:cacheprovider", "-c", os.devnull, f"--rootdir={tmp_path}", f"--basetemp={tmp_path}/work"]
     command = [sys.executable, "-m", "pytest", *options, str(PACKAGE / "tests")]
-    run = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=200
+    )
     assert run.returncode == 0, run.stdout + run.stderr
     assert "passed" in run.stdout
 
@@ -55,7 +57,9 @@ def test_the_command_line_serves_the_scheme(environment: Mapping[str, str], tmp_
         "3",
     ]
     command = [sys.executable, "-m", "cinelet", *words]
-    run = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=200
+    )
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "flow.mp4").stat().st_size > 0
     assert "ignored guidance_scale (3.0): a gradient has no such parameter" in run.stdout

@@ -14,6 +14,7 @@ import pytest
 from tests.docs.documents import DOCUMENTS, ROOT, CodeBlock, code_blocks, commands
 
 RUN = {"python", "console"}
+LIMIT_SECONDS = 200
 WITH_EXAMPLES = [path for path in DOCUMENTS if any(block.language in RUN for block in code_blocks(path))]
 
 
@@ -45,7 +46,14 @@ def test_the_examples_of_a_document_run(path: Path, surroundings: Mapping[str, s
     if python:
         script = Path("example.py")
         script.write_text(python, encoding="utf-8")
-        run = subprocess.run([sys.executable, script], env=surroundings, capture_output=True, text=True, check=False)
+        run = subprocess.run(
+            [sys.executable, script],
+            env=surroundings,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LIMIT_SECONDS,
+        )
         assert run.returncode == 0, f"{path.relative_to(ROOT)}:\n{run.stderr}"
 
 
@@ -63,6 +71,7 @@ def run_console(block: CodeBlock, path: Path, surroundings: Mapping[str, str]) -
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
+            timeout=LIMIT_SECONDS,
         )
         where = f"{path.relative_to(ROOT)}:{block.line}: {command.line}\n{run.stdout}"
         refused = any(line.startswith("error:") for line in command.shown.splitlines())
@@ -79,5 +88,5 @@ def test_an_example_that_is_not_run_says_why() -> None:
 
 
 def test_the_documents_hold_no_code_of_an_unknown_kind() -> None:
-    known = RUN | {"", "sh", "text", "toml", "json"}
+    known = RUN | {"", "sh", "text", "toml", "json", "nginx"}
     assert {block.language for path in DOCUMENTS for block in code_blocks(path)} <= known

@@ -53,6 +53,7 @@ def test_the_specifications_limits_have_its_messages_and_details(
         ({"width": 64}, "size"),
         ({"negative_prompt": "x" * 1001}, "negative_prompt"),
         ({"image": b"x"}, "image"),
+        ({"width": 640, "height": 48, "codec": "av1"}, "codec"),
     ],
 )
 def test_our_own_limits_name_the_field(values: dict[str, Any], field: str) -> None:

@@ -127,7 +127,9 @@ def run_shop(
     schema: str,
     folder: Path,
     cache: bool = False,
+    previews: bool = False,
     max_waiting: int = 1000,
+    allow_private_webhooks: bool = False,
 ) -> Any:
     """Open everything, run a coroutine with it, and close everything."""
 
@@ -137,6 +139,7 @@ def run_shop(
             make_backend(),
             default_models=dict.fromkeys(Task, "hf:org/model:fal-ai"),
             cache=VideoCache(store, max_bytes=10**9) if cache else None,
+            previews=previews,
         )
 
     settings = Settings(
@@ -146,6 +149,7 @@ def run_shop(
         open_store=lambda: open_store(str(folder / "store")),
         queue_of=lambda model: "local" if model == "embedded" else "remote",
         max_waiting=max_waiting,
+        allow_private_webhooks=allow_private_webhooks,
         schema=schema,
     )
 

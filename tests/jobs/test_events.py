@@ -10,7 +10,7 @@ import pytest
 from cinelet.domain.progress import Progress, Stage
 from cinelet.jobs.events import Events, forget_old
 from cinelet.jobs.states import State
-from tests.jobs.shop import Shop
+from tests.jobs.shop import SECONDS, Shop
 
 
 async def _written(shop: Shop, *, steps: int = 3):
@@ -130,3 +130,25 @@ def test_nobody_waits_for_what_does_not_exist(with_shop, name):
         return await _all(shop.jobs.events, name)
 
     assert with_shop(work) == []
+
+
+def test_a_process_that_is_to_stop_ends_every_watch_with_what_has_happened(with_shop):
+    async def work(shop: Shop):
+        made = await shop.submit()
+        heard: list[list[State]] = [[], []]
+
+        async def watch(number: int) -> None:
+            async for event in shop.jobs.events.watch(made.id):
+                heard[number].append(event.state)
+
+        watching = asyncio.create_task(watch(0))
+        while not heard[0]:  # noqa: ASYNC110  (the watch changes it)
+            await asyncio.sleep(0.01)
+        await shop.claim(made.id, worker="w")
+        shop.jobs.events.end_watches()
+        async with asyncio.timeout(SECONDS):
+            await watching
+            await watch(1)
+        return heard
+
+    assert with_shop(work) == [[State.QUEUED, State.IN_PROGRESS]] * 2

@@ -56,7 +56,7 @@ async def work(script: dict[str, Any]) -> None:
     """Run one worker until SIGTERM."""
     engine.HEARTBEAT_SECONDS, engine.STALLED_SECONDS = HEARTBEAT_SECONDS, STALLED_SECONDS
     shortened = {"STALLED_SECONDS": STALLED_SECONDS, "SWEEP_SECONDS": SWEEP_SECONDS, "SWEEPS_OF_ALL": 3}
-    vars(worker_module).update(shortened)
+    vars(worker_module).update(shortened, LOST_DELIVERY_SECONDS=STALLED_SECONDS)
     settings = Settings(
         database_url=None,
         data_directory=Path(script["data_directory"]),
@@ -64,6 +64,7 @@ async def work(script: dict[str, Any]) -> None:
         open_store=lambda: open_store(script["store"]),
         queue_of=lambda _: "remote",
         max_waiting=1000,
+        allow_private_webhooks=True,
         schema=script["schema"],
     )
     async with DurableJobs(settings) as jobs:

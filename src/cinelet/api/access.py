@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cinelet.api.errors import NotAllowedError, NotAuthenticatedError, reply_to
 from cinelet.api.limits import Allowance, RequestLimits
+from cinelet.api.loopback import is_loopback
 from cinelet.clock import Clock
 from cinelet.domain.errors import CineletError
 from cinelet.jobs.keys import Keys, Role
@@ -32,6 +31,8 @@ class Caller:
     role: Role
     allowance: Allowance | None = None
     """What his key may use; None for no limit at all."""
+    webhook_url: str | None = field(default=None, repr=False)
+    """Who is told of what he makes, where he names nobody."""
 
     @property
     def sees(self) -> str | None:
@@ -90,7 +91,7 @@ class Access:
         key = await keys.find(secret.strip()) if scheme.lower() == "bearer" else None
         if key is None:
             raise NotAuthenticatedError
-        return Caller(key.owner, key.role, self._requests.counted(key))
+        return Caller(key.owner, key.role, self._requests.counted(key), key.webhook_url)
 
 
 class CallerWith(HTTPBearer):
@@ -114,15 +115,6 @@ class CallerWith(HTTPBearer):
 
 caller_of = CallerWith(Role.READ)
 """For whoever may at least read."""
-
-
-@functools.lru_cache(maxsize=100)
-def is_loopback(host: str) -> bool:
-    """Tell whether an address is reached from this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _require_own_page(headers: Headers) -> None:

@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from cinelet.api.access import Access
 from cinelet.api.body_limit import FIELDS_BYTES, BodyLimit
-from cinelet.api.errors import answer_errors
+from cinelet.api.errors import REPLIES, answer_errors
 from cinelet.api.request_id import RequestId
-from cinelet.api.routes import generations, health, image_to_video, models, text_to_video, videos
+from cinelet.api.routes import batches, generations, health, image_to_video, models, text_to_video, videos, webhooks
 from cinelet.api.state import State
 from cinelet.assembly import durable_jobs
 from cinelet.clock import Clock
@@ -33,16 +34,18 @@ def make_app(config: Config, *, open_to_all: bool = False, clock: Clock | None =
             app.state.keys = Keys(jobs.database, clock=clock)
             yield
 
-    app = FastAPI(
+    app = FastAPIOffline(
         title="cinelet",
         version=version("cinelet"),
         description="Videos from a prompt or an image, with any Hugging Face video model.",
         lifespan=opened,
         redoc_url=None,
+        static_url="/docs/files",
+        responses=REPLIES,
     )
     answer_errors(app)
     # Routes are tried in order: what is asked most comes first.
-    for routes in (videos, generations, text_to_video, image_to_video, models, health):
+    for routes in (videos, generations, text_to_video, image_to_video, batches, webhooks, models, health):
         app.include_router(routes.router)
     app.add_middleware(BodyLimit, max_bytes=round(config.max_image_size * _BASE64) + FIELDS_BYTES)
     app.add_middleware(Access, open_to_all=open_to_all, clock=clock)

@@ -17,18 +17,26 @@ from cinelet.domain.request import (
     ImageFit,
     QualityPreset,
 )
+from cinelet.jobs.webhook_address import MAX_URL_CHARACTERS
 
+PAIRS: dict[str, Any] = {"dependentRequired": {"width": ["height"], "height": ["width"]}}
+_BESIDE_THE_VIDEO = {"priority", "webhook_url"}
+"""Fields that change nothing of it."""
 Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)]
 
 
 class Parameters(BaseModel):
     """What a video may be asked to be like. What is left out, the model decides."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        use_attribute_docstrings=True,
+        json_schema_extra=PAIRS,
+    )
 
     model: str | None = Field(default=None, max_length=500, examples=["embedded", "hf:Wan-AI/Wan2.2-T2V-A14B:fal-ai"])
     """Model reference; the configured default where there is none."""
-    negative_prompt: Prompt | None = None
+    negative_prompt: str | None = Field(default=None, max_length=MAX_PROMPT_CHARACTERS)
     """What to avoid."""
     duration: float = Field(default=6, ge=1, allow_inf_nan=False)
     """Seconds."""
@@ -54,16 +62,25 @@ class Parameters(BaseModel):
     """`use` a video that was made before from the same seed, `refresh` to make it anew, `off` to keep none."""
     priority: int = Field(default=0, ge=-100, le=100)
     """Higher ones go first."""
+    webhook_url: str | None = Field(
+        default=None, max_length=MAX_URL_CHARACTERS, examples=["https://example.org/hooks/video"]
+    )
+    """Who is told when it has ended; by default whom the key names."""
 
     def values(self) -> dict[str, Any]:
         """Return what was sent as fields of a `VideoRequest`."""
-        return self.model_dump(exclude={"priority"}, exclude_unset=True)
+        return self.model_dump(exclude=_BESIDE_THE_VIDEO, exclude_unset=True)
 
 
 class TextToVideo(Parameters):
     """A video from a text."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"prompt": "a red circle moving left", "duration": 2}]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            **PAIRS,
+            "examples": [{"prompt": "a red circle moving left", "duration": 2}],
+        }
+    )
 
     prompt: Prompt
     """What the video shows."""
@@ -81,4 +98,4 @@ class ImageToVideo(Parameters):
 
     def values(self) -> dict[str, Any]:
         """Return what was sent as fields of a `VideoRequest`, but the image."""
-        return self.model_dump(exclude={"priority", "image"}, exclude_unset=True)
+        return self.model_dump(exclude={*_BESIDE_THE_VIDEO, "image"}, exclude_unset=True)

@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from cinelet.domain import errors as domain
 from cinelet.domain.errors import CineletError
 from cinelet.jobs import errors as jobs
-from cinelet.observability.logs import get_logger
 from cinelet.storage import errors as storage
+
+
+class ErrorFacts(BaseModel):
+    """What happened, to which field, and what to do."""
+
+    code: str = Field(examples=["invalid_request"])
+    message: str = Field(examples=["duration: Input should be greater than or equal to 1"])
+    type: str = Field(examples=["invalid_request_error"])
+    param: str | None = Field(default=None, examples=["duration"])
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class ErrorBody(BaseModel):
+    """The shape of every error."""
+
+    error: ErrorFacts
 
 
 class NoSuchGenerationError(CineletError):
@@ -25,6 +43,46 @@ class NoSuchGenerationError(CineletError):
 
     def __init__(self) -> None:
         super().__init__("There is no such generation")
+
+
+class NoSuchPageError(CineletError):
+    """A page was asked for by a cursor that no page gave."""
+
+    code = "page_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("after is not the `next` of a page; leave it out to begin with the first one")
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is wrong."""
+        return {"details": {"after": "Not the `next` of a page"}}
+
+
+class NoVideoError(CineletError):
+    """A generation has no video: not yet, or never."""
+
+    code = "no_video"
+
+    def __init__(self, generation_id: str, state: str) -> None:
+        super().__init__(f"{generation_id} is {state}, so there is no video")
+
+
+class NoSuchDeliveryError(CineletError):
+    """There is no such delivery of a webhook, or it is somebody else's: the reply is the same."""
+
+    code = "delivery_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such delivery")
+
+
+class NoSuchBatchError(CineletError):
+    """There is no such batch, or it is somebody else's: the reply is the same."""
+
+    code = "batch_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such batch")
 
 
 class NotAuthenticatedError(CineletError):
@@ -60,6 +118,10 @@ class LimitReachedError(CineletError):
 # The first that fits: a kind stands before what it is a kind of.
 STATUS: tuple[tuple[type[CineletError], int], ...] = (
     (NoSuchGenerationError, HTTPStatus.NOT_FOUND),
+    (NoSuchPageError, HTTPStatus.NOT_FOUND),
+    (NoVideoError, HTTPStatus.CONFLICT),
+    (NoSuchDeliveryError, HTTPStatus.NOT_FOUND),
+    (NoSuchBatchError, HTTPStatus.NOT_FOUND),
     (NotAuthenticatedError, HTTPStatus.UNAUTHORIZED),
     (NotAllowedError, HTTPStatus.FORBIDDEN),
     (LimitReachedError, HTTPStatus.TOO_MANY_REQUESTS),
@@ -81,9 +143,23 @@ STATUS: tuple[tuple[type[CineletError], int], ...] = (
     (jobs.DatabaseUnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
     (CineletError, HTTPStatus.INTERNAL_SERVER_ERROR),
 )
+REPLIES: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody, "description": said}
+    for status, said in (
+        (400, "The request cannot be read"),
+        (401, "A key is needed"),
+        (403, "The key may not do this"),
+        (404, "There is no such thing, or it is somebody else's"),
+        (409, "Not in the state that this needs"),
+        (413, "The body is too long"),
+        (422, "A field is wrong; `param` names it"),
+        (429, "A limit of the key is reached; `Retry-After` says when to come back"),
+        (503, "Too much waits, or something is away for now; `Retry-After` says when to come back"),
+    )
+}
+"""What every route may answer, for its description."""
 BUSY_SECONDS = 5
 """When to come back, where an error does not say it itself."""
-_logger = get_logger(__name__)
 
 
 def status_of(error: CineletError) -> int:
@@ -124,8 +200,19 @@ def reply_to(error: CineletError) -> JSONResponse:
     return JSONResponse(body_of(error), status, headers)
 
 
+def wrong_fields(problems: Iterable[Mapping[str, Any]]) -> domain.ValidationError:
+    """Return what pydantic found as our error, which names each field."""
+    details: dict[str, str] = {}
+    for problem in problems:
+        place = [str(part)[:60] for part in problem["loc"] if part not in {"body", "query", "path", "header"}]
+        # The value is not repeated: it may be a prompt.
+        details[".".join(place) or "body"] = "Unknown field" if problem["type"] == "extra_forbidden" else problem["msg"]
+    message = "; ".join(f"{field}: {why}" for field, why in details.items())
+    return domain.ValidationError(message, details)
+
+
 def answer_errors(app: FastAPI) -> None:
-    """Let every error of a route become a reply."""
+    """Let every error of a route become a reply; what nobody foresaw is left to `RequestId`."""
 
     @app.exception_handler(CineletError)
     async def known(_: Request, error: CineletError) -> JSONResponse:
@@ -133,24 +220,20 @@ def answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        details: dict[str, str] = {}
-        for problem in error.errors():
-            place = [str(part) for part in problem["loc"] if part not in {"body", "query", "path", "header"}]
-            # The value is not repeated: it may be a prompt.
-            details[".".join(place) or "body"] = (
-                "Unknown field" if problem["type"] == "extra_forbidden" else problem["msg"]
-            )
-        message = "; ".join(f"{field}: {why}" for field, why in details.items())
-        return reply_to(domain.ValidationError(message, details))
+        return reply_to(wrong_fields(error.errors()))
 
     @app.exception_handler(HTTPException)
-    async def refused(_: Request, error: HTTPException) -> JSONResponse:
+    async def refused(request: Request, error: HTTPException) -> JSONResponse:
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
         body = error_body(code=code, message=str(error.detail), kind="invalid_request_error")
-        return JSONResponse(body, error.status_code, error.headers)
+        headers = error.headers
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers = {"allow": ", ".join(sorted(_methods(request)))}
+        return JSONResponse(body, error.status_code, headers)
 
-    @app.exception_handler(Exception)
-    async def unknown(request: Request, error: Exception) -> JSONResponse:
-        _logger.error("A request failed", extra={"path": request.url.path}, exc_info=error)
-        message = "Something failed here; the log says what, under this request's id"
-        return JSONResponse(error_body(code="internal_error", message=message, kind="server_error"), 500)
+
+def _methods(request: Request) -> list[str]:
+    """Return what can be done with a path: not only by the first of its routes."""
+    described: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
+    route: APIRoute = request.scope["route"]
+    return [method.upper() for method in described.get(route.path, route.methods or ())]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,8 +15,8 @@ from cinelet.observability.logs import get_logger
 
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 60.0
 GOOD_SECONDS = 30.0
-"""Whoever lived so long was well, and is started again at once."""
-STOP_SECONDS = 30.0
+"""Whoever lived so long was well, and is not punished for what others did before."""
+STOP_SECONDS = 25.0
 """What a worker gets to hand over, before it is killed."""
 _logger = get_logger(__name__)
 
@@ -27,6 +28,7 @@ class Supervisor:
         self._commands = dict(commands)
         self._clock: Clock = clock or SystemClock()
         self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
         self.running: dict[str, asyncio.subprocess.Process] = {}
 
     async def __aenter__(self) -> Self:
@@ -37,34 +39,53 @@ class Supervisor:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.gather(*(_stopped(process) for process in self.running.values()))
+        self.stop()
+        await asyncio.gather(*(_ended(process) for process in self.running.values()))
+
+    def stop(self) -> None:
+        """Tell every process to stop, and start none any more; they have time until this is left."""
+        if not self._stopping:
+            self._stopping = True
+            for process in self.running.values():
+                _tell_to_stop(process)
 
     async def _kept(self, name: str, words: Sequence[str]) -> None:
         pause = FIRST_PAUSE_SECONDS
-        while True:
+        while not self._stopping:
             began = self._clock.monotonic()
             # A group of its own: Ctrl-C in a terminal is for the service, which then stops its workers in order.
             process = await asyncio.create_subprocess_exec(*words, start_new_session=True)
             self.running[name] = process
+            if self._stopping:
+                _tell_to_stop(process)
             code = await process.wait()
-            lived = self._clock.monotonic() - began
-            pause = FIRST_PAUSE_SECONDS if lived > GOOD_SECONDS else min(2 * pause, MAX_PAUSE_SECONDS)
+            if self._stopping:
+                return
+            if self._clock.monotonic() - began > GOOD_SECONDS:
+                pause = FIRST_PAUSE_SECONDS
             _logger.warning("A worker has ended", extra={"worker": name, "status": code, "again_in_seconds": pause})
             await self._clock.pause_async(pause)
+            pause = min(2 * pause, MAX_PAUSE_SECONDS)
 
 
-async def _stopped(process: asyncio.subprocess.Process) -> None:
+def _tell_to_stop(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         with suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
             await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
 
 
 def worker_commands(queues: Sequence[str]) -> dict[str, list[str]]:
-    """Return the command of a worker for each queue."""
-    return {queue: [sys.executable, "-m", "cinelet", "worker", "--queues", queue] for queue in queues}
+    """Return the command of a worker for each queue, which ends when this process has."""
+    parent = str(os.getpid())
+    return {
+        queue: [sys.executable, "-m", "cinelet", "worker", "--queues", queue, "--parent", parent] for queue in queues
+    }

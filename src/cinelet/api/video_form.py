@@ -12,8 +12,10 @@ from typing import Any
 from fastapi import Request
 from starlette.datastructures import UploadFile
 
+from cinelet.api.bodies import PAIRS, Parameters
 from cinelet.domain.errors import ValidationError
-from cinelet.domain.request import Task, VideoRequest, make_request
+from cinelet.domain.request import MAX_PROMPT_CHARACTERS, Task, VideoRequest, make_request
+from cinelet.jobs.webhook_address import WEBHOOK_URL
 
 MAX_FIELDS = 100
 MAX_FIELD_BYTES = 64 * 1024
@@ -37,6 +39,47 @@ _SIZE = re.compile(r"(\d{1,5})\s*[xX]\s*(\d{1,5})", re.ASCII)
 _BRACKETS = re.compile(r"([a-z0-9_]+)(?:\[.*)?", re.ASCII)
 
 
+def described() -> dict[str, Any]:
+    """Return the body as OpenAPI describes it."""
+    ours = Parameters.model_json_schema(ref_template="#/components/schemas/{model}")["properties"]
+    fields: dict[str, Any] = {
+        "prompt": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": MAX_PROMPT_CHARACTERS,
+            "description": "What the video shows.",
+        },
+        **{name: _lenient(ours[name]) for name in _SAME if name in ours},
+        "seconds": {"type": ["number", "string"], "description": "How long it is.", "examples": ["2"]},
+        "size": {
+            "type": "string",
+            "pattern": f"^{_SIZE.pattern}$",
+            "description": "WIDTHxHEIGHT in pixels.",
+            "examples": ["640x480"],
+        },
+        "num_frames": {"type": "number", "description": "That many frames at `fps`, where no `seconds` are given."},
+        "input_reference": {"type": "string", "description": "An image to begin with: a file, or its address."},
+    }
+    whole = {"type": "object", **PAIRS, "examples": [{"prompt": "a red circle", "seconds": "2"}]}
+    file = {**fields["input_reference"], "format": "binary"}
+    # In JSON, null is as good as nothing; in a form, what is left empty.
+    nullable = {name: {"anyOf": [field, {"type": "null"}]} for name, field in fields.items()}
+    in_form = {name: {"anyOf": [field, {"const": ""}]} for name, field in fields.items()}
+    content = {
+        "multipart/form-data": {"schema": {**whole, "properties": {**in_form, "input_reference": file}}},
+        "application/json": {"schema": {**whole, "properties": nullable}},
+    }
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _lenient(field: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a field of ours is described where a client may send a number or a truth value as a text."""
+    kinds = {choice.get("type") for choice in (field, *field.get("anyOf", ()))} & {"boolean", "integer", "number"}
+    if not kinds:
+        return dict(field)
+    return {"type": ["boolean", "number", "string", "array"], "description": field["description"]}
+
+
 @dataclass(frozen=True, slots=True)
 class VideoForm:
     """A request without its image, and where that is. ignored: fields that were sent and change nothing."""
@@ -44,6 +87,7 @@ class VideoForm:
     values: Mapping[str, Any]
     image: bytes | None
     image_url: str | None
+    webhook_url: str | None
     ignored: tuple[str, ...]
 
     def request(self, image: bytes | None) -> VideoRequest:
@@ -63,30 +107,35 @@ async def read_form(request: Request) -> VideoForm:
             raise ValidationError("The body is no JSON object", {"body": "No object"})
         return await _read(body.items())
     async with request.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as form:
-        return await _read(form.multi_items())
+        # What a form leaves empty is not given.
+        return await _read((name, value) for name, value in form.multi_items() if value != "")
 
 
 async def _read(items: Iterable[tuple[str, Any]]) -> VideoForm:
     sent: dict[str, Any] = {}
-    image, image_url = None, None
+    image, image_url, webhook_url = None, None, None
     ignored: list[str] = []
     for name, value in items:
         known = _BRACKETS.fullmatch(name)
         plain = known[1] if known else name
-        if value is None or value == "":
+        if value is None:
             continue
         if plain in _IMAGE_FIELDS:
             if isinstance(value, UploadFile):
                 image = await value.read()
             else:
                 image_url = _address(value, plain)
+        elif name == WEBHOOK_URL and isinstance(value, str):
+            webhook_url = value
         elif plain in WITHOUT_EFFECT:
             ignored.append(plain)
         elif plain in {*_SAME, *_COUNTS, "seconds", "size", "num_frames"} and not isinstance(value, UploadFile):
             sent[plain] = value
         else:
             raise ValidationError(f"There is no field {name[:60]!r}", {name[:60]: "Unknown field"})
-    return VideoForm(_values(sent), image, image_url, tuple(sorted(set(ignored))))
+    if {"seconds", "num_frames"} <= sent.keys():
+        ignored.append("num_frames")
+    return VideoForm(_values(sent), image, image_url, webhook_url, tuple(sorted(set(ignored))))
 
 
 def _values(sent: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,16 +153,16 @@ def _values(sent: Mapping[str, Any]) -> dict[str, Any]:
         values["width"], values["height"] = int(size[1]), int(size[2])
     if "fps" in values:
         values["fps"] = round(_number(values["fps"], "fps"))
+    if "num_frames" in sent:
+        values["duration"] = _number(sent["num_frames"], "num_frames") / max(1, values.get("fps", 8))
     if "seconds" in sent:
         values["duration"] = _number(sent["seconds"], "seconds")
-    elif "num_frames" in sent:
-        values["duration"] = _number(sent["num_frames"], "num_frames") / max(1, values.get("fps", 8))
     return values
 
 
 def _number(value: Any, field: str) -> float:
     try:
-        number = float(value)
+        number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):

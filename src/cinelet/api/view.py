@@ -6,12 +6,23 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from cinelet.domain.preview import PreviewLayout
 from cinelet.jobs.events import Event
 from cinelet.jobs.generation import Generation
 from cinelet.jobs.ledger import IMAGE_KEY
 
 _INSIDE = frozenset({"blob", "asked", "adjustments", "attempts", "model", "requested_model"})
 """Of a stored result: ours alone, or said elsewhere in the view."""
+
+
+class Links(BaseModel):
+    """Where the parts of a generation are, as paths; None while there is no such thing."""
+
+    self: str
+    events: str
+    video: str | None
+    thumbnail: str | None
+    spritesheet: str | None
 
 
 class GenerationView(BaseModel):
@@ -34,7 +45,7 @@ class GenerationView(BaseModel):
     requested_model: str
     request: dict[str, Any]
     result: dict[str, Any] | None
-    """What was measured from the file."""
+    """What was measured from the file, and how its pictures are laid out."""
     adjustments: list[dict[str, Any]]
     attempts: list[dict[str, Any]]
     error: dict[str, Any] | None
@@ -43,6 +54,7 @@ class GenerationView(BaseModel):
     created_at: float
     started_at: float | None
     finished_at: float | None
+    links: Links
 
 
 class GenerationPage(BaseModel):
@@ -70,7 +82,7 @@ def view_of(generation: Generation) -> GenerationView:
         model=generation.model,
         requested_model=generation.requested_model,
         request=request,
-        result=None if result is None else {name: value for name, value in result.items() if name not in _INSIDE},
+        result=None if result is None else _result(result),
         adjustments=[] if result is None else result["adjustments"],
         attempts=generation.attempts,
         error=generation.error,
@@ -79,6 +91,29 @@ def view_of(generation: Generation) -> GenerationView:
         created_at=generation.created_at.timestamp(),
         started_at=generation.started_at and generation.started_at.timestamp(),
         finished_at=generation.finished_at and generation.finished_at.timestamp(),
+        links=_links(generation),
+    )
+
+
+def previews_of(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return how the pictures of a video are laid out, which follows from what was measured."""
+    width, _, height = result["resolution"].partition("x")
+    return PreviewLayout.of(
+        width=int(width), height=int(height), frames=result["frames"], seconds=result["duration"]
+    ).to_dict()
+
+
+def _result(result: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in result.items() if name not in _INSIDE} | previews_of(result)
+
+
+def _links(generation: Generation) -> Links:
+    where = f"/v1/generations/{generation.id}"
+    made = ("video", "thumbnail", "spritesheet")
+    return Links(
+        self=where,
+        events=f"{where}/events",
+        **{name: None if generation.result is None else f"{where}/{name}" for name in made},
     )
 
 

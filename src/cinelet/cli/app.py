@@ -26,6 +26,7 @@ app.add_typer(group_of("jobs", "List, watch, cancel and retry generations, and s
 app.command("worker")(worker.worker)
 app.command("serve")(serve.serve)
 app.add_typer(group_of("keys", "Create, list and revoke keys of the HTTP service."), name="keys")
+app.add_typer(group_of("webhooks", "List and repeat webhooks, and show what signs them."), name="webhooks")
 app.command("probe")(probe.probe)
 app.add_typer(group_of("models", "List models, and show what one can do."), name="models")
 app.command("config")(settings.config)

@@ -75,7 +75,8 @@ def read_lines(file: Path, *, folder: Path) -> Iterator[Line]:
     except (OSError, UnicodeDecodeError) as error:
         why = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else (error.strerror or str(error))
         raise ValidationError(f"The batch {file} cannot be read: {why}", {"file": "Cannot be read"}) from error
-    found = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    # Not `splitlines`: JSON may hold characters at which that parts lines, too.
+    found = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
     if not found:
         raise ValidationError(f"{file} holds no request; write one JSON object a line", {"file": "Empty"})
     beside = Path() if str(file) == "-" else file.expanduser().parent

@@ -33,12 +33,16 @@ def create(
     video_seconds_per_day: Annotated[
         int | None, typer.Option(min=1, help="At most so many seconds of video in 24 hours.")
     ] = None,
+    webhook: Annotated[str | None, typer.Option(help="Address that is told when what it makes has ended.")] = None,
 ) -> None:
     """Make a key and print its secret, which is shown this once."""
     from cinelet.jobs.keys import Role
 
     if role not in set(Role):
         raise ValidationError(f"There is no role {role!r:.60}; the roles are {', '.join(Role)}", {"role": "Unknown"})
+
+    if webhook is not None:
+        _require_address(webhook)
 
     async def created(keys: Keys) -> None:
         key, secret = await keys.create(
@@ -48,6 +52,7 @@ def create(
             requests_per_minute=requests_per_minute,
             running=running,
             video_seconds_per_day=video_seconds_per_day,
+            webhook_url=webhook,
         )
         typer.echo(f"{key.id}: {key.role} for {key.owner}; keep the secret, it is not shown again", err=True)
         typer.echo(secret)
@@ -79,14 +84,49 @@ def revoke(key_id: Annotated[str, typer.Argument(help="The key, such as key_..."
     async def revoked(keys: Keys) -> None:
         key = await keys.revoke(key_id)
         if key is None:
-            raise _NoSuchKeyError(f"There is no key {key_id!r:.60}; cinelet keys list shows them")
+            raise _no_such_key(key_id)
         typer.echo(f"{key.id} ({key.name}) is revoked")
 
     _with_keys(revoked)
 
 
+@app.command()
+def webhook(
+    key_id: Annotated[str, typer.Argument(help="The key, such as key_...", metavar="ID")],
+    url: Annotated[str | None, typer.Argument(help="Address that is told from now on.", show_default=False)] = None,
+    *,
+    clear: Annotated[bool, typer.Option("--clear", help="Tell nobody from now on.")] = False,
+) -> None:
+    """Say who is told when what a key makes has ended; holds for what is asked for from now on."""
+    if (url is None) != clear:
+        raise ValidationError("Give an address, or --clear for none", {"url": "Either an address or --clear"})
+    if url is not None:
+        _require_address(url)
+
+    async def changed(keys: Keys) -> None:
+        key = await keys.set_webhook(key_id, url)
+        if key is None:
+            raise _no_such_key(key_id)
+        whom = "nobody is told" if url is None else "a webhook tells"
+        typer.echo(f"{key.id} ({key.name}): {whom} of what it makes from now on")
+
+    _with_keys(changed)
+
+
 class _NoSuchKeyError(CineletError):
     code = "key_not_found"
+
+
+def _no_such_key(key_id: str) -> _NoSuchKeyError:
+    return _NoSuchKeyError(f"There is no key {key_id!r:.60}; cinelet keys list shows them")
+
+
+def _require_address(url: str) -> None:
+    """Raise `ValidationError` for what no webhook can be sent to."""
+    from cinelet.config import Config
+    from cinelet.jobs.webhook_address import webhook_address
+
+    webhook_address(url, allow_private=Config().cinelet_webhook_allow_private)
 
 
 def _with_keys(work: Callable[[Keys], Awaitable[_Result]]) -> _Result:
@@ -114,7 +154,8 @@ def _line(key: ApiKey) -> str:
     ]
     used = "never used" if key.last_used_at is None else f"used {_when(key.last_used_at)}"
     state = used if key.revoked_at is None else f"revoked {_when(key.revoked_at)}"
-    what = ", ".join([state, *limits])
+    told = [] if key.webhook_url is None else ["webhook"]
+    what = ", ".join([state, *limits, *told])
     return f"{key.id}  {_when(key.created_at)}  {key.role:<8}  {key.name:<20.40}  {key.owner:<20.40}  {what}"
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import importlib.util
+from typing import Annotated
 
 import typer
 
 from cinelet.domain.errors import ValidationError
 
-if TYPE_CHECKING:
-    from cinelet.config import Config
+NEEDED = ("fastapi", "uvicorn", "sse_starlette", "python_multipart")
 
 
 def serve(
@@ -26,55 +26,25 @@ def serve(
     """Serve videos over HTTP until it is stopped (Ctrl-C, SIGTERM)."""
     import asyncio
 
-    try:
-        import uvicorn
-
-        from cinelet.api import make_app
-    except ImportError as error:
-        message = f"The HTTP service needs {error.name}; install with: pip install 'cinelet[serve]'"
-        raise ValidationError(message, {"serve": "Not installed"}) from error
-    from cinelet.api.access import is_loopback
-    from cinelet.api.head_limit import HeadLimit
-    from cinelet.api.supervisor import Supervisor, worker_commands
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        message = f"The HTTP service needs {missing[0]}; install with: pip install 'cinelet[serve]'"
+        raise ValidationError(message, {"serve": "Not installed"})
+    from cinelet.api import serving
     from cinelet.cli.worker import QUEUES
     from cinelet.config import Config
     from cinelet.observability import logs
 
     config = Config()
     logs.configure(level=config.cinelet_log_level or "WARNING", log_format=config.cinelet_log_format)
-    if not (is_loopback(host) or no_auth or asyncio.run(_has_keys(config))):
-        message = f"Everybody who reaches {host} could use this service, as there is no key"
-        todo = "make one (cinelet keys create NAME), or give --no-auth"
-        raise ValidationError(f"{message}; {todo}", {"host": "Not this machine alone"})
-    settings = uvicorn.Config(
-        make_app(config, open_to_all=no_auth),
-        http=HeadLimit,
-        host=host,
-        port=port,
-        lifespan="on",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=20,
-    )
-
-    async def run() -> None:
-        async with Supervisor(worker_commands(QUEUES if workers else [])):
-            server = uvicorn.Server(settings)
-            serving = asyncio.create_task(server.serve())
-            while not server.started and not serving.done():
-                await asyncio.wait({serving}, timeout=0.02)
-            if server.started:
-                bound = server.servers[0].sockets[0].getsockname()
-                typer.echo(f"cinelet serves at http://{bound[0]}:{bound[1]} (documents: /docs)", err=True)
-            await serving
-
-    asyncio.run(run())
-
-
-async def _has_keys(config: Config) -> bool:
-    from cinelet.assembly import open_database
-    from cinelet.jobs.keys import Keys
-
-    async with await open_database(config) as database:
-        return await Keys(database).exist()
+    with asyncio.Runner(loop_factory=serving.new_event_loop) as runner:
+        runner.run(
+            serving.serve(
+                config,
+                host=host,
+                port=port,
+                queues=QUEUES if workers else (),
+                open_to_all=no_auth,
+                tell=lambda address: typer.echo(f"cinelet serves at {address} (documents: /docs)", err=True),
+            )
+        )

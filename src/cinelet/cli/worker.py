@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -11,6 +13,8 @@ from cinelet.domain.errors import ValidationError
 
 REMOTE_AT_ONCE = 100
 QUEUES = ("remote", "local")
+PARENT_SECONDS = 1.0
+"""How late the end of a parent is noticed."""
 
 
 def worker(
@@ -19,6 +23,9 @@ def worker(
     concurrency: Annotated[
         int, typer.Option(min=1, help="How many remote generations at once; local ones run one after another.")
     ] = REMOTE_AT_ONCE,
+    parent: Annotated[
+        int | None, typer.Option(help="Stop when this process, which has started it, has ended.", show_default=False)
+    ] = None,
 ) -> None:
     """Work on queued generations until it is told to stop (Ctrl-C, SIGTERM). One a machine, or one a device."""
     import asyncio
@@ -39,10 +46,23 @@ def worker(
                 loop.add_signal_handler(number, running.stop)
             where = ", ".join(f"{queue} ({count} at once)" for queue, count in at_once.items())
             typer.echo(f"worker {running.name} works on {where}; jobs are in {jobs.database.where}", err=True)
+            orphaned = None if parent is None else asyncio.create_task(_stop_after(parent, running.stop))
             await running.run()
+            if orphaned is not None:
+                orphaned.cancel()
             typer.echo(f"worker {running.name} has stopped after {running.finished} generations", err=True)
 
     asyncio.run(work())
+
+
+async def _stop_after(parent: int, stop: Callable[[], None]) -> None:
+    """Stop when the parent is gone: a service that was killed must not leave workers behind that nobody knows of."""
+    from cinelet.clock import SystemClock
+
+    clock = SystemClock()
+    while os.getppid() == parent:
+        await clock.pause_async(PARENT_SECONDS)
+    stop()
 
 
 def queue_sizes(queues: str, *, concurrency: int) -> dict[str, int]:

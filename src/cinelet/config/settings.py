@@ -148,6 +148,9 @@ class Config(BaseSettings, metaclass=_NamesFromEnvironment):
     cinelet_storage_url: StoreUrl | None = None
     """Where videos are kept: a folder, `s3://`, `gs://` or `az://`. Default: `storage` in the data directory."""
 
+    cinelet_accel_prefix: str | None = Field(default=None, pattern=r"^/([A-Za-z0-9_-]+/)+$")
+    """Where nginx serves the folder of videos to us alone, such as `/protected-videos/`: it then sends the files."""
+
     cinelet_cache_size: int = Field(default=10 * 1024**3, ge=0)
     """Most bytes that the cache of finished videos holds; 0 keeps nothing."""
 
@@ -156,6 +159,9 @@ class Config(BaseSettings, metaclass=_NamesFromEnvironment):
 
     cinelet_queue_length: int = Field(default=10_000, ge=1)
     """Most generations that may wait; one more is refused."""
+
+    cinelet_webhook_allow_private: bool = False
+    """Whether webhooks may lead into a network, and be sent without TLS: for tests, and for services of one network."""
 
     cinelet_provider_limits: HostLimits = Field(default_factory=dict)
     """Most generations at once at each host, for each worker process: `fal-ai=10,replicate=4`. Default: no limit."""

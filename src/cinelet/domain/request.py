@@ -22,6 +22,7 @@ MAX_PROMPT_CHARACTERS = 1000
 MAX_FPS = 60
 MAX_STEPS = 100
 MAX_SIDE_PIXELS = 4096
+MIN_AV1_SIDE_PIXELS = 64
 MAX_SEED = 2**63 - 1
 POLICY_FIELDS = frozenset({"task", "model", "fallback", "cache"})
 """The fields of a request that choose who makes the video, and whether; the others say what it is like."""
@@ -120,6 +121,9 @@ class VideoRequest(BaseModel):
         in_range("height", "Height", self.height, 16, MAX_SIDE_PIXELS, unit=" pixels")
         if (self.width is None) != (self.height is None):
             bad("size", "Give both width and height, or neither", "Both width and height, or neither")
+        elif self.codec == "av1" and self.width and self.height and min(self.width, self.height) < MIN_AV1_SIDE_PIXELS:
+            least = f"at least {MIN_AV1_SIDE_PIXELS} pixels"
+            bad("codec", f"AV1 needs sides of {least}, not {self.width}x{self.height}; use h264", f"Sides of {least}")
         return found
 
 

@@ -32,7 +32,8 @@ class VideoResult:
     path: the file; it lives until `close`, or until nobody holds the result, so `save` what is to stay.
     model: what made it; requested_model: what was asked for. asked: the request (its image as a size), applied: what
     the model was given, adjustments: the differences. timings: seconds by stage; generation_time: seconds in all, both
-    of its making, also where it comes from the cache.
+    of its making, also where it comes from the cache. previews: the pictures of `domain/preview.py` by their names,
+    where the service draws them and this video was made now.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class VideoResult:
     timings: Mapping[str, float]
     generation_time: float
     cache: CacheUse = "off"
+    previews: Mapping[str, bytes] | None = field(default=None, repr=False)
     owned_folder: Path | None = field(default=None, repr=False)
     """Removed together with the result."""
     _remove_folder: weakref.finalize[..., Any] | None = field(init=False, repr=False, default=None)

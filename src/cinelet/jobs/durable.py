@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from cinelet.jobs.batch_queue import BatchQueue
+from cinelet.jobs.courier import Courier
 from cinelet.jobs.database import SCHEMA, Database
+from cinelet.jobs.deliveries import Deliveries
 from cinelet.jobs.events import Events
 from cinelet.jobs.ledger import JobLedger
+from cinelet.jobs.previews import Previews
 from cinelet.jobs.queue import JobQueue
 from cinelet.jobs.worker import Worker
 from cinelet.service import VideoService
@@ -25,7 +29,8 @@ class Settings:
     """What durable work is set up with. Nothing is opened or loaded before it is asked for.
 
     database_url: None for the private server of the data directory. queue_of: the queue of a model reference.
-    deadline_seconds: for a generation, None for no limit. schema: of the database.
+    deadline_seconds: for a generation, None for no limit. allow_private_webhooks: whether a receiver may be inside a
+    network. schema: of the database.
     """
 
     database_url: str | None
@@ -35,6 +40,7 @@ class Settings:
     queue_of: Callable[[str], str]
     max_waiting: int
     deadline_seconds: float | None = None
+    allow_private_webhooks: bool = False
     schema: str = SCHEMA
 
 
@@ -46,7 +52,10 @@ class DurableJobs:
     store: BlobStore
     service: VideoService
     queue: JobQueue
+    batches: BatchQueue
     events: Events
+    deliveries: Deliveries
+    previews: Previews
 
     def __init__(self, settings: Settings, *, max_connections: int = CONNECTIONS) -> None:
         self._settings = settings
@@ -68,13 +77,17 @@ class DurableJobs:
             self.store = await asyncio.to_thread(settings.open_store)
             self.service = await stack.enter_async_context(settings.make_service())
             self.events = await stack.enter_async_context(Events(self.database, self.ledger))
+            self.deliveries = Deliveries(self.database)
             self.queue = JobQueue(
                 self.database,
                 self.store,
                 self.service,
                 queue_of=settings.queue_of,
                 max_waiting=settings.max_waiting,
+                allow_private_webhooks=settings.allow_private_webhooks,
             )
+            self.previews = Previews(self.database, self.store, self.service)
+            self.batches = BatchQueue(self.database, self.queue, self.service)
             self._stack = stack.pop_all()
         return self
 
@@ -98,6 +111,7 @@ class DurableJobs:
             self.database,
             self.store,
             self.service,
+            Courier(self.database, allow_private=self._settings.allow_private_webhooks),
             queues=queues,
             deadline_seconds=self._settings.deadline_seconds,
         )

@@ -1,11 +1,14 @@
 """The job engine: Procrastinate on the ledger's database, patient with a server that restarts.
 
 The ledger enqueues (triggers of `sql/0003_work.sql`), so that a generation and its job are one transaction; the engine
-hands jobs to workers and notices the ones that died. A job only says "work on this generation", and is never repeated.
+hands jobs to workers and notices the ones that died. A job only says "work on this generation", and is never repeated;
+another kind says "make an attempt at this delivery" (`sql/0007_webhooks.sql`).
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, LiteralString, Self, TypeVar
@@ -17,11 +20,13 @@ from procrastinate.jobs import DeleteJobCondition, Job, Status
 from procrastinate.manager import JobManager
 from psycopg_pool import PoolClosed
 
-from cinelet.clock import Clock
+from cinelet.clock import Clock, cancel_task
 from cinelet.jobs.database import Database
+from cinelet.jobs.listener import Listener
 from cinelet.observability.logs import get_logger
 
 TASK = "cinelet.generate"
+DELIVERY_TASK, DELIVERY_QUEUE = "cinelet.deliver", "webhooks"
 HEARTBEAT_SECONDS = 4.0
 STALLED_SECONDS = 20.0
 """After so long without a heartbeat a worker counts as gone."""
@@ -30,9 +35,12 @@ POLL_SECONDS = 5.0
 PATIENCE_SECONDS = 60.0
 """How long a database may be away before the engine gives up and is started anew."""
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 2.0
+_LOOK = json.dumps({"type": "job_inserted", "job_id": 0})
+"""Makes a worker look for jobs."""
 
 Work = Callable[[str, int | None], Awaitable[bool]]
 """Is told a generation and a lost attempt; returns whether the ledger has ended the job with the generation."""
+Deliver = Callable[[str], Awaitable[None]]
 _Result = TypeVar("_Result")
 _logger = get_logger(__name__)
 
@@ -40,9 +48,9 @@ _logger = get_logger(__name__)
 class PatientConnector(procrastinate.PsycopgConnector):
     """Asks again while the database is away. A job that a lost reply named is found by the next look at lost work."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, listener: Listener, clock: Clock) -> None:
         super().__init__()
-        self._database = database
+        self._listener = listener
         self._clock = clock
 
     async def execute_query_async(self, query: LiteralString, **arguments: Any) -> None:
@@ -59,9 +67,11 @@ class PatientConnector(procrastinate.PsycopgConnector):
 
     async def listen_notify(self, on_notification: Any, channels: Iterable[str]) -> None:
         """Pass on what the database announces, for ever."""
-        async for told in self._database.listen(list(channels), clock=self._clock):
-            if told is not None:
-                await on_notification(channel=told[0], payload=told[1])
+
+        async def hear(channel: str, payload: str | None) -> None:
+            await on_notification(channel=channel, payload=payload or _LOOK)
+
+        await self._listener.hear(list(channels), hear)
 
     async def _patiently(self, ask: Callable[[], Awaitable[_Result]]) -> _Result:
         end, pause = time.monotonic() + PATIENCE_SECONDS, FIRST_PAUSE_SECONDS
@@ -93,11 +103,15 @@ class LedgersJobs(JobManager):
 
 
 class Engine:
-    """Hands the jobs of queues to `work`, until it is cancelled."""
+    """Hands the jobs of queues on, until it is cancelled.
 
-    def __init__(self, database: Database, work: Work, *, clock: Clock) -> None:
+    work: is told the generation and a lost attempt. deliver: is told the delivery.
+    """
+
+    def __init__(self, database: Database, work: Work, deliver: Deliver, *, clock: Clock) -> None:
         self._database = database
-        connector = PatientConnector(database, clock)
+        self.listener = Listener(database, clock=clock)
+        connector = PatientConnector(self.listener, clock)
         self._app = procrastinate.App(connector=connector)
         self._app.job_manager = jobs = LedgersJobs(connector)
 
@@ -106,11 +120,17 @@ class Engine:
             if await work(generation_id, lost_attempt) and context.job.id is not None:
                 jobs.ended.add(context.job.id)
 
+        @self._app.task(name=DELIVERY_TASK)
+        async def make_attempt(delivery_id: str) -> None:
+            await deliver(delivery_id)
+
     async def __aenter__(self) -> Self:
         await self._app.open_async(self._database.pool)
+        self._listening = asyncio.create_task(self.listener.run(), name="listener")
         return self
 
     async def __aexit__(self, *exception: object) -> None:
+        await cancel_task(self._listening)
         await self._app.close_async()
 
     async def run(self, queue: str, *, concurrency: int) -> None:

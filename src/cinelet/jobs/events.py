@@ -76,6 +76,7 @@ class Events:
         self._listeners: set[Callable[[Event], None]] = set()
         self._listening: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
+        self._watches_end = False
 
     async def start(self) -> None:
         """Begin to listen; returns when nothing more is missed. May be called again."""
@@ -89,6 +90,11 @@ class Events:
             ready.cancel()
             failed, self._listening = self._listening, None
             await failed  # raises what it ended with
+
+    def end_watches(self) -> None:
+        """Let everybody who watches hear what has happened up to now, and then no more: this process is to stop."""
+        self._watches_end = True
+        self._missed()
 
     async def aclose(self) -> None:
         """Stop listening; whoever watches hears no more."""
@@ -108,7 +114,7 @@ class Events:
         return lambda: self._listeners.discard(call)
 
     async def watch(self, generation_id: str, *, after: int = 0) -> AsyncIterator[Event]:
-        """Give what happened to a generation after a position, and what happens, until it has ended.
+        """Give what happened to a generation after a position, and what happens, until it has ended or watches end.
 
         Nothing where there is no such generation.
         """
@@ -124,6 +130,8 @@ class Events:
                     yield event
                     if event.state.final:
                         return
+                if self._watches_end:
+                    return
                 missed = False
                 while not missed:
                     event_or_gap = await heard.get()

@@ -14,9 +14,9 @@ from cinelet.jobs.states import State
 _ID = re.compile(r"gen_[a-z2-7]{26}")
 
 
-def new_id() -> str:
+def new_id(prefix: str = "gen_") -> str:
     """Return an id with 130 random bits, which nobody can guess."""
-    return "gen_" + base64.b32encode(secrets.token_bytes(17)).decode("ascii").lower()[:26]
+    return prefix + base64.b32encode(secrets.token_bytes(17)).decode("ascii").lower()[:26]
 
 
 def is_id(text: str) -> bool:
@@ -32,7 +32,7 @@ class Generation:
     was lost while it had the claim. worker: who has it now. handle: what a provider gave us to ask again by.
     attempts: the tries of models, result: the facts of the video, error: why it failed; JSON values. progress: 0 to 1,
     and 1 means stored. model: what made it, None until that is known. queue: whose workers may take it. follows: the
-    identical generation that it waits for.
+    identical generation that it waits for. webhook_url: who is told of its end.
     """
 
     id: str
@@ -61,6 +61,7 @@ class Generation:
     not_before: datetime | None
     cache_key: str | None
     idempotency_key: str | None = field(repr=False)
+    webhook_url: str | None = field(repr=False)
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

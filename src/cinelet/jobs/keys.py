@@ -10,10 +10,10 @@ import hashlib
 import re
 import secrets
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg.rows import kwargs_row
 from psycopg.sql import SQL, Identifier, Placeholder
@@ -52,6 +52,7 @@ class ApiKey:
     """A key without its secret. owner: of what it makes and sees. Limits: None for no limit.
 
     running: how many generations of the owner may wait or run. video_seconds_per_day: of the owner, in any 24 hours.
+    webhook_url: who is told of the end of what it makes.
     """
 
     id: str
@@ -64,6 +65,7 @@ class ApiKey:
     created_at: datetime
     revoked_at: datetime | None
     last_used_at: datetime | None
+    webhook_url: str | None = field(repr=False)
 
 
 _COLUMNS = SQL(", ").join(Identifier(column.name) for column in fields(ApiKey))
@@ -88,6 +90,7 @@ class Keys:
         requests_per_minute: int | None = None,
         running: int | None = None,
         video_seconds_per_day: int | None = None,
+        webhook_url: str | None = None,
     ) -> tuple[ApiKey, str]:
         """Make a key; return it and its secret, which nobody can see again. owner: by default the name."""
         limits = {
@@ -104,6 +107,7 @@ class Keys:
             "role": role.value,
             "secret_sha256": _sha256(secret),
             **limits,
+            "webhook_url": webhook_url,
         }
         statement = SQL("INSERT INTO api_keys ({}) VALUES ({}) RETURNING {}").format(
             SQL(", ").join(map(Identifier, values)), SQL(", ").join(map(Placeholder, values)), _COLUMNS
@@ -124,16 +128,21 @@ class Keys:
 
     async def revoke(self, key_id: str) -> ApiKey | None:
         """End a key for good, and return it as it is then; None where there is none."""
+        return await self._changed(key_id, "revoked_at = coalesce(revoked_at, clock_timestamp())")
+
+    async def set_webhook(self, key_id: str, webhook_url: str | None) -> ApiKey | None:
+        """Say who is told of what a key makes from now on, None for nobody; return the key, if there is one."""
+        return await self._changed(key_id, "webhook_url = %(webhook_url)s", webhook_url=webhook_url)
+
+    async def _changed(self, key_id: str, assignment: LiteralString, **values: Any) -> ApiKey | None:
         if not key_id.isprintable():
             return None
-        statement = SQL(
-            "UPDATE api_keys SET revoked_at = coalesce(revoked_at, clock_timestamp()) WHERE id = %s RETURNING {}"
-        ).format(_COLUMNS)
+        statement = SQL(f"UPDATE api_keys SET {assignment} WHERE id = %(id)s RETURNING {{}}").format(_COLUMNS)  # noqa: S608
         async with self._database.connection() as connection:
-            rows = await connection.cursor(row_factory=kwargs_row(_key)).execute(statement, [key_id])
-            revoked = await rows.fetchone()
+            rows = await connection.cursor(row_factory=kwargs_row(_key)).execute(statement, {"id": key_id, **values})
+            changed = await rows.fetchone()
         self._remembered.clear()
-        return revoked
+        return changed
 
     async def find(self, secret: str) -> ApiKey | None:
         """Return the key of a secret; None where there is none, or it was revoked more than 5 s ago."""
@@ -198,12 +207,12 @@ def _sha256(secret: str) -> bytes:
 
 def _check(names: dict[str, str], limits: dict[str, int | None]) -> None:
     details: dict[str, str] = {}
-    for field, text in names.items():
+    for name, text in names.items():
         if not (text.strip() == text and 0 < len(text) <= MAX_NAME_CHARACTERS and text.isprintable()):
-            details[field] = f"Must be 1-{MAX_NAME_CHARACTERS} printable characters"
-    for field, limit in limits.items():
+            details[name] = f"Must be 1-{MAX_NAME_CHARACTERS} printable characters"
+    for name, limit in limits.items():
         if limit is not None and not 0 < limit <= MAX_LIMIT:
-            details[field] = f"Must be between 1 and {MAX_LIMIT:,}"
+            details[name] = f"Must be between 1 and {MAX_LIMIT:,}"
     if details:
-        message = "; ".join(f"{field}: {why}" for field, why in details.items())
+        message = "; ".join(f"{name}: {why}" for name, why in details.items())
         raise ValidationError(f"The key cannot be made: {message}", details)

@@ -22,7 +22,7 @@ from cinelet.jobs.errors import ClaimLostError, IdempotencyConflictError
 from cinelet.jobs.generation import Generation, Page, Position, is_id, new_id
 from cinelet.jobs.idempotency import check_key, is_storable, request_hash
 from cinelet.jobs.listing import listing
-from cinelet.jobs.rows import COLUMNS, INSERT, RETURNING, as_json, generation_of, one
+from cinelet.jobs.rows import CANCEL, COLUMNS, INSERT, RETURNING, as_json, generation_of, one
 from cinelet.jobs.states import State
 from cinelet.jobs.usage import asked_seconds
 
@@ -63,14 +63,15 @@ class JobLedger:
         not_before: datetime | None = None,
         cache_key: str | None = None,
         handle: Mapping[str, Any] | None = None,
+        webhook_url: str | None = None,
         connection: AsyncConnection[Any] | None = None,
     ) -> Inserted:
         """Add a generation, and enqueue it: it is durable when this returns, or when `connection` commits.
 
         request: JSON values. cache_key: what identical requests share; one that comes while another is in flight
-        follows that one, and is enqueued when that has ended. handle: of a job that goes on. The same idempotency key
-        of the same owner gives the generation that it made first, and raises `IdempotencyConflictError` where the
-        request is another.
+        follows that one, and is enqueued when that has ended. handle: of a job that goes on. webhook_url: who is told
+        of its end. The same idempotency key of the same owner gives the generation that it made first, and raises
+        `IdempotencyConflictError` where the request is another.
         """
         if not is_storable(requested_model):
             raise ValidationError("A model's name has printable characters only", {"model": "Not printable"})
@@ -90,6 +91,7 @@ class JobLedger:
             "video_seconds": asked_seconds(request),
             "idempotency_key": idempotency_key,
             "request_hash": request_hash(request, requested_model),
+            "webhook_url": webhook_url,
         }
         async with self._connection(connection) as opened:
             while True:
@@ -223,10 +225,7 @@ class JobLedger:
         None where there is no such generation of this owner (None: of any).
         """
         cancelled = await self._one(
-            "UPDATE generations SET cancel_requested = true,"
-            # What waits with a handle runs at a provider, where only a worker can cancel it.
-            " state = CASE WHEN state = 'queued' AND handle IS NULL THEN 'cancelled' ELSE state END,"
-            " finished_at = CASE WHEN state = 'queued' AND handle IS NULL THEN clock_timestamp() END"
+            f"UPDATE generations SET {CANCEL}"  # noqa: S608  (ours)
             " WHERE id = %(id)s AND owner = coalesce(%(owner)s, owner) AND NOT state = ANY(%(final)s)",
             {"id": generation_id, "owner": owner, "final": _FINAL},
         )
@@ -246,10 +245,12 @@ class JobLedger:
         return None if found is None else int(found[0])
 
     async def waiting(self, *, at_most: int) -> int:
-        """Return how many generations wait, counted up to `at_most`."""
+        """Return how many generations wait, those of batches that are still to be made among them, up to `at_most`."""
         async with self._database.connection() as connection:
             row = await connection.execute(
-                "SELECT count(*) FROM (SELECT FROM generations WHERE state = 'queued' LIMIT %s) counted", [at_most]
+                "SELECT count(*) FROM (SELECT FROM generations WHERE state = 'queued'"
+                " UNION ALL SELECT FROM batch_requests LIMIT %s) counted",
+                [at_most],
             )
             found = await row.fetchone()
         return int(found[0]) if found else 0
@@ -280,7 +281,8 @@ class JobLedger:
         async with self._database.connection() as connection:
             found = await connection.execute(
                 "SELECT FROM generations WHERE image_key = %(key)s UNION ALL"
-                " SELECT FROM generations WHERE video_key = %(key)s LIMIT 1",
+                " SELECT FROM generations WHERE video_key = %(key)s UNION ALL"
+                " SELECT FROM batch_requests WHERE image_key = %(key)s LIMIT 1",
                 {"key": key},
             )
             return await found.fetchone() is not None
@@ -298,6 +300,7 @@ class JobLedger:
         *,
         state: State | None = None,
         model: str | None = None,
+        batch: str | None = None,
         owner: str | None = None,
         created_from: datetime | None = None,
         created_before: datetime | None = None,
@@ -307,13 +310,14 @@ class JobLedger:
     ) -> Page:
         """Return a page, the newest first if not told otherwise.
 
-        model: what made it, or what was asked for while nothing has.
+        model: what made it, or what was asked for while nothing has. batch: the id of the one that it came in.
         """
-        if model is not None and not is_storable(model):
+        if not all(is_storable(text) for text in (model, batch) if text is not None):
             return Page((), None)
         statement, values = listing(
             state=state,
             model=model,
+            batch=batch,
             owner=owner,
             created_from=created_from,
             created_before=created_before,

@@ -19,6 +19,7 @@ def listing(
     *,
     state: State | None = None,
     model: str | None = None,
+    batch: str | None = None,
     owner: str | None = None,
     created_from: datetime | None = None,
     created_before: datetime | None = None,
@@ -33,6 +34,7 @@ def listing(
     conditions: dict[str, Any] = {
         "state = %(state)s": state and state.value,
         "coalesce(model, requested_model) = %(model)s": model,
+        "id IN (SELECT generation_id FROM batch_lines WHERE batch_id = %(batch)s)": batch,
         "owner = %(owner)s": owner,
         "created_at >= %(created_from)s": created_from,
         "created_at < %(created_before)s": created_before,
@@ -51,6 +53,7 @@ def listing(
     values = {
         "state": state and state.value,
         "model": model,
+        "batch": batch,
         "owner": owner,
         "created_from": created_from,
         "created_before": created_before,

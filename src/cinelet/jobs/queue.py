@@ -19,7 +19,9 @@ from cinelet.domain.request import VideoRequest, make_request
 from cinelet.jobs.database import Database
 from cinelet.jobs.generation import Generation
 from cinelet.jobs.ledger import IMAGE_KEY, VIDEO_KEY, Inserted, JobLedger
+from cinelet.jobs.previews import preview_keys
 from cinelet.jobs.states import State
+from cinelet.jobs.webhook_address import WEBHOOK_URL, webhook_address
 from cinelet.service import VideoService
 from cinelet.storage.blobs import BlobStore, key_of
 
@@ -35,7 +37,10 @@ Admit = Callable[[AsyncConnection[Any]], Awaitable[None]]
 
 
 class JobQueue:
-    """Accepts requests. queue_of: the queue of a model reference. max_waiting: one more is refused."""
+    """Accepts requests. queue_of: the queue of a model reference. max_waiting: one more is refused.
+
+    allow_private_webhooks: whether a receiver may be inside a network.
+    """
 
     def __init__(
         self,
@@ -45,13 +50,15 @@ class JobQueue:
         *,
         queue_of: Callable[[str], str],
         max_waiting: int,
+        allow_private_webhooks: bool = False,
     ) -> None:
         self.ledger = JobLedger(database)
         self._database = database
         self.store = store
         self._service = service
-        self._queue_of = queue_of
-        self._max_waiting = max_waiting
+        self.queue_of = queue_of
+        self.max_waiting = max_waiting
+        self._allow_private_webhooks = allow_private_webhooks
         self._waiting, self._counted_at = 0, -COUNT_SECONDS
 
     async def submit(
@@ -64,61 +71,83 @@ class JobQueue:
         not_before: datetime | None = None,
         remixed_from: str | None = None,
         sent_again: bool = False,
+        webhook_url: str | None = None,
+        standing_webhook_url: str | None = None,
         admit: Admit | None = None,
     ) -> Inserted:
         """Accept a request; it is durable when this returns.
 
         priority: higher ones first. not_before: when it may begin. remixed_from: the generation that it varies.
-        sent_again: by a client that saw no answer; the generation of the first time is given, if there is one. admit:
-        asked only where a new one is made. Raises `ValidationError`, and `CapacityError` where too much waits already.
+        sent_again: by a client that saw no answer; the generation of the first time is given, if there is one.
+        webhook_url: who is told of its end; standing_webhook_url: who, if nobody is named. admit: asked only where a
+        new one is made. Raises `ValidationError`, and `CapacityError` where too much waits already.
         """
+        self.check_webhook(webhook_url)
         work = self._service.resolved(request)
-        await self._require_room()
-        stored = work.model_dump(mode="json", exclude={"image"}, exclude_defaults=True)
-        if work.image is not None:
-            stored[IMAGE_KEY] = await self._kept_image(work.image)
+        await self.require_room()
+        stored = await self.stored(work)
         if remixed_from is not None:
             stored[REMIXED_FROM] = remixed_from
+        if webhook_url is not None:
+            stored[WEBHOOK_URL] = webhook_url
         if sent_again:
             before = await self.ledger.find_same(
                 stored, owner=owner, requested_model=str(work.model), within_seconds=SENT_AGAIN_SECONDS
             )
             if before is not None:
                 return Inserted(before, created=False)
-        cache_key = await self._service.cache_key(work) if work.cache == "use" else None
+        cache_key = await self.cache_key(work)
         try:
             async with self._database.connection() as connection, connection.transaction() if admit else nullcontext():
                 inserted = await self.ledger.insert(
                     stored,
                     owner=owner,
                     requested_model=str(work.model),
-                    queue=self._queue_of(str(work.model)),
+                    queue=self.queue_of(str(work.model)),
                     idempotency_key=idempotency_key,
                     priority=priority,
                     not_before=not_before,
                     cache_key=cache_key,
+                    webhook_url=webhook_url or standing_webhook_url,
                     connection=connection,
                 )
                 if admit and inserted.created:
                     await admit(connection)
         except CineletError:
-            await self._remove_unused(stored.get(IMAGE_KEY))
+            await self.remove_unused(stored.get(IMAGE_KEY))
             raise
-        self._waiting += inserted.created
+        self.added(inserted.created)
         if work.image is not None:
             # Somebody may have deleted the last generation with the same image just before; from now on nobody will.
             await self._kept_image(work.image)
         return inserted
 
-    async def _require_room(self) -> None:
+    async def require_room(self, count: int = 1) -> None:
         """Raise `CapacityError` where too much waits. Counted once a second, and always where it may be too much."""
         now = time.monotonic()
-        if now - self._counted_at > COUNT_SECONDS or self._waiting >= self._max_waiting:
-            self._waiting = await self.ledger.waiting(at_most=self._max_waiting)
+        if now - self._counted_at > COUNT_SECONDS or self._waiting + count > self.max_waiting:
+            self._waiting = await self.ledger.waiting(at_most=self.max_waiting)
             self._counted_at = now
-        if self._waiting >= self._max_waiting:
-            message = f"{self._waiting:,} generations wait already, which is the most (CINELET_QUEUE_LENGTH)"
+        if self._waiting + count > self.max_waiting:
+            message = f"{self._waiting:,} generations wait already, and {self.max_waiting:,} may (CINELET_QUEUE_LENGTH)"
             raise CapacityError(f"{message}; try again later")
+
+    def added(self, count: int) -> None:
+        """Note that so many more wait than were counted."""
+        self._waiting += count
+
+    async def stored(self, work: VideoRequest) -> dict[str, Any]:
+        """Return a resolved request as the ledger keeps it, with its image in the store."""
+        values = work.model_dump(mode="json", exclude={"image"}, exclude_defaults=True)
+        if work.image is not None:
+            values[IMAGE_KEY] = await self._kept_image(work.image)
+        return values
+
+    async def cache_key(self, work: VideoRequest) -> str | None:
+        """Return what a resolved request shares with those that make the same video; None where there are none."""
+        if work.seed is None or work.cache != "use":
+            return None
+        return await self._service.cache_key(work)
 
     async def retry(self, generation: Generation, *, anyway: bool = False) -> Generation:
         """Ask again for what failed or was cancelled, as a new generation; a job that a provider still has goes on.
@@ -142,6 +171,7 @@ class JobQueue:
             queue=generation.queue,
             priority=generation.priority,
             handle=handle,
+            webhook_url=generation.webhook_url,
         )
         return inserted.generation
 
@@ -154,21 +184,28 @@ class JobQueue:
         await self.store.get_to_file(generation.result[VIDEO_KEY], path)
         return path
 
+    def check_webhook(self, url: str | None) -> None:
+        """Raise `ValidationError` where a webhook can never be sent to this address."""
+        if url is not None:
+            webhook_address(url, allow_private=self._allow_private_webhooks)
+
     async def delete(self, generation: Generation) -> None:
-        """Forget a generation that has ended, and remove its video and its image where nothing else uses them.
+        """Forget a generation that has ended; remove its image, its video and the video's pictures if they are unused.
 
         Raises `ValidationError` while it goes on.
         """
         await self.ledger.delete(generation.id)
-        await self._remove_unused(generation.request.get(IMAGE_KEY))
-        await self._remove_unused((generation.result or {}).get(VIDEO_KEY))
+        await self.remove_unused(generation.request.get(IMAGE_KEY))
+        video_key = (generation.result or {}).get(VIDEO_KEY)
+        await self.remove_unused(video_key, *(preview_keys(video_key) if video_key else ()))
 
-    async def _remove_unused(self, key: str | None) -> None:
+    async def remove_unused(self, key: str | None, *derived: str) -> None:
+        """Remove what is stored under a key that no generation has, and what was derived from it."""
         if key is not None:
             # Whoever begins to use it waits for this, and looks afterwards whether it is still there.
             async with self._database.locked(key):
                 if not await self.ledger.uses(key):
-                    await self.store.delete(key)
+                    await asyncio.gather(*(self.store.delete(one) for one in (key, *derived)))
 
     async def _kept_image(self, image: bytes) -> str:
         sha256 = await asyncio.to_thread(lambda: hashlib.sha256(image).hexdigest())
@@ -181,7 +218,8 @@ async def restored_request(stored: Mapping[str, Any], store: BlobStore) -> Video
     """Return the request of a generation, with its image."""
     values = dict(stored)
     key = values.pop(IMAGE_KEY, None)
-    values.pop(REMIXED_FROM, None)
+    for name in (REMIXED_FROM, WEBHOOK_URL):
+        values.pop(name, None)
     if key is not None:
         image = await store.get_bytes(key)
         if not key.endswith(f"{hashlib.sha256(image).hexdigest()}.image"):

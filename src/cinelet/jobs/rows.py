@@ -19,13 +19,21 @@ COLUMNS = ", ".join(f'"{column.name}"' for column in fields(Generation))
 RETURNING = f" RETURNING {COLUMNS}"
 _INSERTED = (
     "id", "owner", "request", "requested_model", "queue", "priority", "not_before", "cache_key", "handle", "image_key",
-    "video_seconds", "idempotency_key", "request_hash",
+    "video_seconds", "idempotency_key", "request_hash", "webhook_url",
 )  # fmt: skip
 INSERT = (
     f"INSERT INTO generations ({', '.join(_INSERTED)})"  # noqa: S608  (of names of ours)
     f" VALUES ({', '.join(f'%({name})s' for name in _INSERTED)})"
     f" ON CONFLICT (owner, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING{RETURNING}"
 )
+
+CANCEL = (
+    "cancel_requested = true,"
+    # What waits with a handle runs at a provider, where only a worker can cancel it.
+    " state = CASE WHEN state = 'queued' AND handle IS NULL THEN 'cancelled' ELSE state END,"
+    " finished_at = CASE WHEN state = 'queued' AND handle IS NULL THEN clock_timestamp() END"
+)
+"""What an UPDATE sets to ask for a stop, of what has not ended."""
 
 
 async def one(

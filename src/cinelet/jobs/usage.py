@@ -37,8 +37,11 @@ async def lock_owner(connection: AsyncConnection[Any], owner: str) -> None:
 async def unfinished(connection: AsyncConnection[Any], owner: str, *, at_most: int) -> int:
     """Return how many generations of an owner wait or run, counted up to `at_most`."""
     rows = await connection.execute(
-        "SELECT count(*) FROM (SELECT FROM generations WHERE owner = %s AND state = ANY(%s) LIMIT %s) counted",
-        [owner, _UNFINISHED, at_most],
+        "SELECT count(*) FROM ("
+        "SELECT FROM generations WHERE owner = %(owner)s AND state = ANY(%(unfinished)s)"
+        # Lines of batches that are still to become generations.
+        " UNION ALL SELECT FROM batch_requests WHERE owner = %(owner)s LIMIT %(at_most)s) counted",
+        {"owner": owner, "unfinished": _UNFINISHED, "at_most": at_most},
     )
     found = await rows.fetchone()
     return int(found[0]) if found else 0
@@ -50,6 +53,7 @@ async def within_a_day(connection: AsyncConnection[Any], owner: str, *, limit: f
         "WITH asked AS ("
         " SELECT created_at, video_seconds FROM generations"
         "  WHERE owner = %(owner)s AND created_at > clock_timestamp() - interval '1 day'"
+        " UNION ALL SELECT created_at, video_seconds FROM batch_requests WHERE owner = %(owner)s"
         " UNION ALL SELECT created_at, video_seconds FROM deleted_video_seconds"
         "  WHERE owner = %(owner)s AND created_at > clock_timestamp() - interval '1 day'"
         # Of each, what remains when it and all that is older has left the day.

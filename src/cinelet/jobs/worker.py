@@ -20,12 +20,15 @@ from cinelet.domain.errors import CineletError, GenerationCancelledError, Proces
 from cinelet.domain.progress import Progress
 from cinelet.domain.result import Attempt
 from cinelet.domain.video import VideoResult
+from cinelet.jobs.batch_ledger import BatchLedger
+from cinelet.jobs.courier import Courier
 from cinelet.jobs.database import Database
-from cinelet.jobs.engine import STALLED_SECONDS, Engine
+from cinelet.jobs.engine import DELIVERY_QUEUE, STALLED_SECONDS, Engine
 from cinelet.jobs.errors import ClaimLostError, DatabaseUnavailableError
 from cinelet.jobs.events import forget_old
 from cinelet.jobs.generation import Generation
 from cinelet.jobs.ledger import VIDEO_KEY, JobLedger
+from cinelet.jobs.previews import keep_previews
 from cinelet.jobs.queue import restored_request
 from cinelet.jobs.reporter import Reporter
 from cinelet.jobs.work_folder import make_work_folder, remove_abandoned
@@ -35,7 +38,11 @@ from cinelet.service import VideoService
 from cinelet.storage.blobs import BlobStore
 from cinelet.storage.errors import BlobNotFoundError
 
-LOCAL_QUEUE = "local"
+LOCAL_QUEUE, REMOTE_QUEUE = "local", "remote"
+DELIVERIES_AT_ONCE = 32
+"""Of a worker that takes remote work; they wait for receivers, and never for a generation."""
+LOST_DELIVERY_SECONDS = 30.0
+"""No attempt at a delivery takes so long."""
 MAX_CRASHES = 3
 """After so many workers were lost over a generation, it is taken for the cause."""
 GRACE_SECONDS = 15.0
@@ -68,7 +75,7 @@ class _Run:
 
 
 class Worker:
-    """Works on the generations of some queues until it is stopped.
+    """Works on the generations of some queues until it is stopped, and sends webhooks if remote ones are among them.
 
     queues: how many at once of each. deadline_seconds: for a generation, None for no limit. Several workers, on any
     number of machines, may share a database and a store.
@@ -79,6 +86,7 @@ class Worker:
         database: Database,
         store: BlobStore,
         service: VideoService,
+        courier: Courier,
         *,
         queues: Mapping[str, int],
         deadline_seconds: float | None = None,
@@ -92,7 +100,10 @@ class Worker:
         self._database = database
         self._store = store
         self._service = service
+        self._courier = courier
         self._queues = dict(queues)
+        if REMOTE_QUEUE in queues:
+            self._queues[DELIVERY_QUEUE] = DELIVERIES_AT_ONCE
         self._deadline_seconds = deadline_seconds
         self._grace_seconds = grace_seconds
         self._clock: Clock = clock or SystemClock()
@@ -104,9 +115,11 @@ class Worker:
     async def run(self) -> None:
         """Work until `stop`, then hand over what runs at providers, and give what runs here some seconds to end."""
         await asyncio.to_thread(remove_abandoned)
-        engine = Engine(self._database, self.work_on, clock=self._clock)
-        async with engine:
-            hearing = asyncio.create_task(self._hear_cancels(), name="cancels")
+        engine = Engine(self._database, self.work_on, self._courier.deliver, clock=self._clock)
+        async with self._courier, engine:
+            hearing = asyncio.create_task(
+                engine.listener.hear([f"{self._database.schema}_cancels"], self._cancelled), name="cancels"
+            )
             sweeping = asyncio.create_task(self._sweep(), name="sweep")
             taking = [
                 asyncio.create_task(self._taking(engine, queue, concurrency), name=f"queue {queue}")
@@ -221,21 +234,27 @@ class Worker:
 
     async def _stored(self, run: _Run, result: VideoResult) -> None:
         """Store the video and say so."""
-        suffix, sha256 = result.path.suffix.lower(), result.facts.sha256
-        blob = await self._store.put_file(result.path, suffix=suffix, sha256=sha256)
+        key = await self._put(result)
         known = result.to_dict()
         known.pop("path")
         await self.ledger.complete(
             *run.claim,
             model=result.model,
-            result={**known, VIDEO_KEY: blob.key},
+            result={**known, VIDEO_KEY: key},
             attempts=[attempt.to_dict() for attempt in result.attempts],
         )
         # Somebody may have deleted the last generation with the same video just before; from now on nobody will.
         with suppress(BlobNotFoundError):
-            await self._store.head(blob.key)
+            await self._store.head(key)
             return
-        await self._store.put_file(result.path, suffix=suffix, sha256=sha256)
+        await self._put(result)
+
+    async def _put(self, result: VideoResult) -> str:
+        """Store the video and its pictures; return the key of the video."""
+        suffix, sha256 = result.path.suffix.lower(), result.facts.sha256
+        blob = await self._store.put_file(result.path, suffix=suffix, sha256=sha256)
+        await keep_previews(self._store, blob.key, result.previews)
+        return blob.key
 
     def _writer(self, generation: Generation) -> Callable[[Progress, float | None], Awaitable[None]]:
         async def write(progress: Progress, eta_seconds: float | None) -> None:
@@ -286,31 +305,27 @@ class Worker:
                 _logger.exception("The queue is not read now", extra={"queue": queue})
             await self._clock.pause_async(MAX_PAUSE_SECONDS)
 
-    async def _hear_cancels(self) -> None:
+    async def _cancelled(self, _channel: str, generation_id: str | None) -> None:
         """Hear at once what somebody asks to stop; what is missed, the sweep finds."""
-        while True:
-            try:
-                async for told in self._database.listen([f"{self._database.schema}_cancels"], clock=self._clock):
-                    if told is not None:
-                        self._cancel(told[1])
-            except CineletError as error:
-                _logger.info("Cancels are not heard now", extra={"code": error.code})
-            await self._clock.pause_async(MAX_PAUSE_SECONDS)
+        if generation_id is not None:
+            self._cancel(generation_id)
 
     async def _sweep(self) -> None:
-        """Give back what lost workers had, hear of cancels that were missed, and forget old events."""
+        """Give back what lost workers had, hear of missed cancels, finish batches, and forget old events."""
         number = 0
         while True:
             try:
                 async with self._database.connection() as connection:
                     found = await connection.execute(
                         "SELECT requeue_lost(%s, %s), ARRAY(SELECT id FROM generations"
-                        " WHERE state = 'in_progress' AND cancel_requested AND worker = %s)",
-                        [STALLED_SECONDS, number % SWEEPS_OF_ALL == 0, self.name],
+                        " WHERE state = 'in_progress' AND cancel_requested AND worker = %s),"
+                        " requeue_lost_deliveries(%s)",
+                        [STALLED_SECONDS, number % SWEEPS_OF_ALL == 0, self.name, LOST_DELIVERY_SECONDS],
                     )
-                    requeued, cancelled = await found.fetchone() or (0, [])
+                    requeued, cancelled, _ = await found.fetchone() or (0, [], 0)
                 for generation_id in cancelled:
                     self._cancel(generation_id)
+                await BatchLedger(self._database).make_generations()
                 if requeued:
                     _logger.warning("Work of lost workers is queued again", extra={"generations": requeued})
                 if number % (SWEEPS_OF_ALL * 10) == 0:

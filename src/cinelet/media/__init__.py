@@ -1,1 +1,1 @@
-"""Facts about files, and files from frames: probe, encode, images, timing. Knows nothing of models."""
+"""Facts about files, pictures of them, and files from frames: probe, sketch, encode. Knows nothing of models."""

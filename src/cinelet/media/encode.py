@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cinelet.domain.errors import CapacityError, ProcessingError
-from cinelet.domain.request import Codec, QualityPreset
+from cinelet.domain.request import MIN_AV1_SIDE_PIXELS, Codec, QualityPreset
 
 if TYPE_CHECKING:
     import av
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 Frames = npt.NDArray[Any] | Iterable[npt.ArrayLike]
 
 KEY_FRAME_SECONDS = 2
-MIN_AV1_SIDE_PIXELS = 64
 """SVT-AV1 hangs, rather than fails, on some smaller pictures (seen at 512x16)."""
 
 _BT709 = 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +15,9 @@ DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,ogg"
 """Containers that hold their own video. Playlists and image sequences, which name other files, are not among them."""
 DECODER_THREADS = 2
 """Bounded: each thread holds frames, and a child with many threads would use up its processor time at once."""
+
+Watch = Callable[[int], Callable[[av.VideoFrame], None]]
+"""Takes how many frames the header promises, 0 where it does not; gives what sees each frame in turn."""
 
 _QUARTER_TURNS = (90, 270)
 
@@ -70,14 +73,15 @@ class Timeline:
         return even if abs(measured - even) <= 2 * self.tick else measured
 
 
-def measure(order: dict[str, Any]) -> dict[str, Any]:
+def measure(order: dict[str, Any], *, watch: Watch | None = None) -> dict[str, Any]:
     """Return the facts of the file `order["path"]`, as JSON values; `max_pixels` (a frame) and `max_frames` bound it.
 
-    The path is absolute: "concat:a|b" would be a protocol to the demuxer. Raises `NoVideoError`.
+    watch: sees each frame as well. The path is absolute: "concat:a|b" would be a protocol to the demuxer. Raises
+    `NoVideoError`.
     """
     path = Path(order["path"])
     try:
-        facts = _decode(path, max_pixels=order["max_pixels"], max_frames=order["max_frames"])
+        facts = _decode(path, max_pixels=order["max_pixels"], max_frames=order["max_frames"], watch=watch)
     except MemoryError:
         raise
     except av.FFmpegError as error:
@@ -87,7 +91,7 @@ def measure(order: dict[str, Any]) -> dict[str, Any]:
     return {**facts, "size": path.stat().st_size, "sha256": digest}
 
 
-def _decode(path: Path, *, max_pixels: int, max_frames: int) -> dict[str, Any]:
+def _decode(path: Path, *, max_pixels: int, max_frames: int, watch: Watch | None) -> dict[str, Any]:
     # The lists keep the file from opening other files and addresses.
     options = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
     # A title in a broken encoding is no reason to refuse the pictures.
@@ -104,6 +108,7 @@ def _decode(path: Path, *, max_pixels: int, max_frames: int) -> dict[str, Any]:
         context.options = {"max_pixels": str(max_pixels)}
         timeline = Timeline(stream.time_base or Fraction(1, 1000))
         width = height = 0
+        see = watch(_promised_frames(container, stream)) if watch else None
         for frame in _frames(container, stream, timeline):
             if timeline.frames > max_frames:
                 raise NoVideoError(f"it has more than {max_frames:,} frames")
@@ -111,6 +116,8 @@ def _decode(path: Path, *, max_pixels: int, max_frames: int) -> dict[str, Any]:
                 width, height = frame.width, frame.height
                 if abs(frame.rotation) % 360 in _QUARTER_TURNS:
                     width, height = height, width
+            if see is not None:
+                see(frame)
         if not width:
             raise NoVideoError("it holds no frame")
         rate = timeline.rate(stream.average_rate)
@@ -124,6 +131,13 @@ def _decode(path: Path, *, max_pixels: int, max_frames: int) -> dict[str, Any]:
             "container": _container_name(path, container.format.name),
             "has_audio": bool(container.streams.audio),
         }
+
+
+def _promised_frames(container: av.container.InputContainer, stream: av.VideoStream) -> int:
+    """Return how many frames the header promises, 0 where it does not."""
+    if stream.frames or not container.duration or not stream.average_rate:
+        return stream.frames
+    return round(Fraction(container.duration, av.time_base) * stream.average_rate)
 
 
 def _frames(

@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol
 from urllib.parse import urlsplit
 
@@ -22,6 +22,7 @@ MAX_KEY_CHARACTERS = 512
 
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
+_TYPES = {".mp4": "video/mp4", ".webm": "video/webm", ".webp": "image/webp", ".jpg": "image/jpeg"}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -165,6 +166,11 @@ def key_of(sha256: str, *, suffix: str, folder: str | None = None) -> str:
         message = f"{sha256[:80]!r} with {suffix[:20]!r} names no blob"
         raise ValidationError(message, {"key": "Not a SHA-256 and a suffix"})
     return checked_key(f"{folder or f'blobs/{sha256[:2]}/{sha256[2:4]}'}/{sha256}{suffix}")
+
+
+def content_type(key: str) -> str:
+    """Return the media type of what is stored under a key, by its suffix."""
+    return _TYPES.get(PurePosixPath(key).suffix, "application/octet-stream")
 
 
 def check_content(key: str, sha256: str) -> None:

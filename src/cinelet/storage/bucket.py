@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cinelet.domain.errors import ValidationError
 from cinelet.storage.blobs import (
@@ -23,6 +23,7 @@ from cinelet.storage.blobs import (
     check_content,
     checked_key,
     checked_range,
+    content_type,
     copy_hashed,
     key_of,
 )
@@ -82,7 +83,7 @@ class BucketStore:
         except BlobNotFoundError:
             pass
         with self._errors(key):
-            await self._obstore.put_async(self._store, key, path)
+            await self._obstore.put_async(self._store, key, path, attributes=_attributes(key))
         return Blob(key, found, size)
 
     async def get_to_file(self, key: str, path: Path) -> Blob:
@@ -131,8 +132,9 @@ class BucketStore:
         from obstore.exceptions import AlreadyExistsError
 
         with self._errors(checked_key(key)):
+            mode: Literal["create", "overwrite"] = "create" if create else "overwrite"
             try:
-                await self._obstore.put_async(self._store, key, content, mode="create" if create else "overwrite")
+                await self._obstore.put_async(self._store, key, content, mode=mode, attributes=_attributes(key))
             except AlreadyExistsError:
                 return False
         return True
@@ -192,6 +194,11 @@ class BucketStore:
                 message = f"{self.url} does not let us use {key}: {reason}; check the credentials and their rights"
                 raise StorageDeniedError(message) from None
             raise StorageError(f"{self.url} failed for {key}: {reason}; check the address and the network") from None
+
+
+def _attributes(key: str) -> dict[str, str]:
+    """Return what a link to it is to say of it."""
+    return {"Content-Type": content_type(key)}
 
 
 def _hashed(path: Path) -> tuple[str, int]:

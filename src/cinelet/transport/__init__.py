@@ -6,6 +6,7 @@ replies      what a reply says: its JSON, when to come back, which of our errors
 submission   a POST that makes a host work: sent once, and never again unless it surely did not arrive
 polling      asking about a job until it is done, whatever a single poll says
 addresses    which addresses may be connected to
+pinning      a request that goes to the address that was checked
 download     a file from an address that nobody vouches for
 part_file    the file while it grows
 stopping     a cancel and a deadline end any wait, and the job at the host

@@ -13,13 +13,13 @@ import httpx2
 from cinelet.clock import Clock, watched
 from cinelet.domain.backend import Context
 from cinelet.domain.errors import CineletError, HuggingFaceAPIError, ProcessingError
-from cinelet.transport.addresses import ForbiddenAddressError, Resolver, public_addresses, system_resolver
+from cinelet.transport.addresses import ForbiddenAddressError, Resolver, system_resolver
 from cinelet.transport.part_file import STAGE, PartFile, announced_bytes, removed_on_failure, require_plain_body
+from cinelet.transport.pinning import pinned_requests, port_of
 from cinelet.transport.replies import read_whole, refusal, retry_after_seconds
 
 MAX_TRIES = 3
 MAX_REDIRECTS = 5
-MAX_ADDRESSES_TRIED = 4
 MAX_RETRY_AFTER_SECONDS = 60.0
 FIRST_PAUSE_SECONDS = 1.0
 STALL_SECONDS = 60.0
@@ -166,37 +166,30 @@ class _Transfer:
 
     async def _send(self, url: httpx2.URL, headers: Mapping[str, str], *, trusted: bool) -> httpx2.Response:
         _require_safe(url, plain_allowed=trusted)
-        host = url.raw_host.decode("ascii")
         shared = {**headers, "Host": url.netloc.decode("ascii"), "Accept-Encoding": "identity"}
         if trusted:
-            return await self._request(url, shared, extensions={})
+            return await self._request(self.client.build_request("GET", url, headers=shared))
         try:
-            addresses = await public_addresses(host, _port(url), resolve=self.resolve)
+            requests = await pinned_requests(self.client, "GET", url, headers=shared, resolve=self.resolve)
         except HuggingFaceAPIError as error:
             raise _Interrupted(error) from error
-        # The library knows its connections by address. One whose certificate was checked for this host must not be
-        # used again for another host at the same address.
-        shared["Connection"] = "close"
         failures: list[_Interrupted] = []
-        for address in addresses[:MAX_ADDRESSES_TRIED]:
+        for request in requests:
             try:
-                pinned = url.copy_with(host=address)
-                return await self._request(pinned, shared, extensions={"sni_hostname": host})
+                return await self._request(request)
             except _Interrupted as interruption:
                 if not isinstance(interruption.__cause__, (httpx2.ConnectError, httpx2.ConnectTimeout)):
                     raise
                 failures.append(interruption)
         raise failures[-1]
 
-    async def _request(
-        self, url: httpx2.URL, headers: Mapping[str, str], *, extensions: dict[str, str]
-    ) -> httpx2.Response:
-        request = self.client.build_request("GET", url, headers=headers, extensions=extensions)
+    async def _request(self, request: httpx2.Request) -> httpx2.Response:
         try:
             return await self.client.send(request, stream=True)
         except httpx2.RequestError as error:
-            message = f"{headers['Host']} cannot be reached for {self.what} ({type(error).__name__})"
-            raise _Interrupted(HuggingFaceAPIError(message, provider=headers["Host"], accepted=True)) from error
+            host = request.headers["host"]
+            message = f"{host} cannot be reached for {self.what} ({type(error).__name__})"
+            raise _Interrupted(HuggingFaceAPIError(message, provider=host, accepted=True)) from error
 
 
 @dataclass(slots=True)
@@ -242,17 +235,12 @@ def _require_safe(url: httpx2.URL, *, plain_allowed: bool) -> None:
         raise _forbidden(f"A video is fetched by https only, not by {url.scheme[:20]!r}", "Must begin with https://")
     if url.userinfo:
         raise _forbidden(f"The address of the video at {url.host[:100]!r} holds a user", "Must hold no user")
-    if not url.host or not 0 < _port(url) < 65536:
+    if not url.host or not 0 < port_of(url) < 65536:
         raise _forbidden("The address of the video has no usable host or port", "Needs a host")
 
 
 def _forbidden(why: str, detail: str) -> ForbiddenAddressError:
     return ForbiddenAddressError(f"{why}; the host that gave it is at fault", {"url": detail})
-
-
-def _port(url: httpx2.URL) -> int:
-    """Return the port, also where it is the scheme's own and not written."""
-    return {"https": 443, "http": 80}.get(url.scheme, 0) if url.port is None else url.port
 
 
 def _origin(url: httpx2.URL) -> tuple[str, bytes, int | None]:

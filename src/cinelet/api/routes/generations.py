@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -13,12 +11,12 @@ from fastapi import APIRouter, Header, Path, Query, Request
 from fastapi.responses import Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
+from cinelet.api.cursor import cursor_of, position_of
+from cinelet.api.file_reply import spritesheet_reply, thumbnail_reply, video_reply
 from cinelet.api.state import Jobs, Who, WhoGenerates, found
 from cinelet.api.view import GenerationPage, GenerationView, event_of, view_of
-from cinelet.api.waiting import video_reply
-from cinelet.domain.errors import ValidationError
 from cinelet.jobs.durable import DurableJobs
-from cinelet.jobs.generation import Generation, Position
+from cinelet.jobs.generation import Generation
 from cinelet.jobs.states import State
 
 HEARTBEAT_SECONDS = 15
@@ -34,6 +32,7 @@ async def list_generations(  # noqa: PLR0917  (filters are named in an address)
     caller: Who,
     state: Literal["queued", "in_progress", "completed", "failed", "cancelled"] | None = None,
     model: Annotated[str | None, Query(max_length=500)] = None,
+    batch: Annotated[str | None, Query(max_length=200)] = None,
     created_from: Annotated[float | None, Query(ge=0, le=4e9)] = None,
     created_before: Annotated[float | None, Query(ge=0, le=4e9)] = None,
     after: Annotated[str | None, Query(max_length=200)] = None,
@@ -43,14 +42,15 @@ async def list_generations(  # noqa: PLR0917  (filters are named in an address)
     page = await jobs.ledger.list(
         state=None if state is None else State(state),
         model=model,
+        batch=batch,
         owner=caller.sees,
         created_from=_time(created_from),
         created_before=_time(created_before),
-        after=None if after is None else _position(after),
+        after=position_of(after),
         limit=limit,
     )
     data = [view_of(generation) for generation in page.generations]
-    return GenerationPage(data=data, next=None if page.next is None else _cursor(page.next))
+    return GenerationPage(data=data, next=cursor_of(page.next))
 
 
 @router.get("/{generation_id}", name="show_generation")
@@ -74,7 +74,19 @@ async def watch_generation(
 @router.get("/{generation_id}/video", response_class=Response)
 async def video_of_generation(generation_id: Id, request: Request, jobs: Jobs, caller: Who) -> Response:
     """Return the video, whole or a range of it."""
-    return await video_reply(request, jobs, await found(jobs, generation_id, caller))
+    return await video_reply(request, await found(jobs, generation_id, caller))
+
+
+@router.get("/{generation_id}/thumbnail", response_class=Response)
+async def thumbnail_of_generation(generation_id: Id, request: Request, jobs: Jobs, caller: Who) -> Response:
+    """Return a picture of the video: WebP, or JPEG where `Accept` prefers it."""
+    return await thumbnail_reply(request, await found(jobs, generation_id, caller))
+
+
+@router.get("/{generation_id}/spritesheet", response_class=Response)
+async def spritesheet_of_generation(generation_id: Id, request: Request, jobs: Jobs, caller: Who) -> Response:
+    """Return up to 25 frames, evenly spaced, in one WebP picture; its layout is in `result` and in the headers."""
+    return await spritesheet_reply(request, await found(jobs, generation_id, caller))
 
 
 @router.post("/{generation_id}/cancel")
@@ -106,17 +118,3 @@ async def _told(jobs: DurableJobs, generation: Generation, *, after: int) -> Asy
 
 def _time(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-
-
-def _cursor(position: Position) -> str:
-    text = f"{position.created_at.timestamp():.6f} {position.id}"
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _position(cursor: str) -> Position:
-    try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
-        seconds, _, name = text.partition(" ")
-        return Position(datetime.fromtimestamp(float(seconds), UTC), name)
-    except (ValueError, OverflowError, OSError, binascii.Error) as error:
-        raise ValidationError("after is not the `next` of a page", {"after": "Not a position"}) from error

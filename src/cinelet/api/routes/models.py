@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Path
 from cinelet.api.access import caller_of
 from cinelet.api.state import Jobs, Service
 from cinelet.config import EMBEDDED_MODEL
+from cinelet.domain.errors import ModelNotFoundError, ValidationError
 
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[Depends(caller_of)])
 
@@ -36,6 +37,9 @@ async def list_models(service: Service) -> dict[str, Any]:
 @router.get("/{model:path}")
 async def show_model(model: Annotated[str, Path(max_length=500)], jobs: Jobs) -> dict[str, Any]:
     """Say what a model can do here, or why it cannot run."""
-    capabilities = await jobs.service.capabilities(model)
+    try:
+        capabilities = await jobs.service.capabilities(model)
+    except ValidationError as error:
+        raise ModelNotFoundError(error.message) from error
     facts = {**asdict(capabilities), "tasks": sorted(capabilities.tasks), "parameters": sorted(capabilities.parameters)}
     return {"id": capabilities.model, "object": "model", "created": 0, "owned_by": capabilities.runs_on, **facts}

@@ -29,6 +29,8 @@ async def text_to_video(
         owner=caller.owner,
         idempotency_key=idempotency_key,
         priority=body.priority,
+        webhook_url=body.webhook_url,
+        standing_webhook_url=caller.webhook_url,
         admit=caller.admit,
     )
     return await accepted(request, jobs, inserted.generation)

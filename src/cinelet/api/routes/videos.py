@@ -9,12 +9,13 @@ from fastapi.responses import JSONResponse, Response
 
 from cinelet.api.access import Caller
 from cinelet.api.errors import error_body
+from cinelet.api.file_reply import spritesheet_reply, thumbnail_reply, video_reply
 from cinelet.api.image_source import image_of
 from cinelet.api.routes.text_to_video import IdempotencyKey
 from cinelet.api.state import Jobs, Service, State, Who, WhoGenerates, found
-from cinelet.api.video_form import read_form
+from cinelet.api.video_form import described, read_form
 from cinelet.api.video_object import video_of
-from cinelet.api.waiting import MAX_WAIT_SECONDS, ended_within, video_reply
+from cinelet.api.waiting import MAX_WAIT_SECONDS, ended_within
 from cinelet.domain.errors import ValidationError
 from cinelet.jobs.durable import DurableJobs
 from cinelet.jobs.generation import Generation, Position
@@ -23,13 +24,15 @@ from cinelet.jobs.queue import restored_request
 POLL_AFTER_MS = 500
 STOP_SECONDS = 10.0
 """How long a delete waits for what runs to stop."""
+REPLIES = {"video": video_reply, "thumbnail": thumbnail_reply, "spritesheet": spritesheet_reply}
+"""By the variant of a video's content."""
 
 router = APIRouter(prefix="/v1/videos", tags=["OpenAI's videos"])
 Id = Annotated[str, Path(alias="video_id", max_length=5000)]
 RetryCount = Annotated[int, Header(alias="x-stainless-retry-count", ge=0, le=100)]
 
 
-@router.post("")
+@router.post("", openapi_extra=described())
 async def create_video(  # noqa: PLR0917  (headers are named in a request)
     request: Request,
     jobs: Jobs,
@@ -43,16 +46,16 @@ async def create_video(  # noqa: PLR0917  (headers are named in a request)
     return JSONResponse(video_of(generation, ignored=ignored))
 
 
-@router.post("/sync", response_class=Response)
+@router.post("/sync", response_class=Response, openapi_extra=described())
 async def create_video_and_wait(request: Request, jobs: Jobs, service: Service, caller: WhoGenerates) -> Response:
     """Ask for a video and wait for the file."""
     generation, _ = await _created(request, jobs, service, caller, key=None, again=False)
     ended = await ended_within(jobs, generation, MAX_WAIT_SECONDS)
     if ended.result is None:
-        why = (ended.error or {}).get("message") or f"It is {ended.state} after {MAX_WAIT_SECONDS:g} s"
+        why = (ended.error or {}).get("message") or f"{ended.id} is {ended.state}; ask for it later"
         code = (ended.error or {}).get("code", "not_finished")
         return JSONResponse(error_body(code=code, message=why, kind="server_error"), 502)
-    reply = await video_reply(request, jobs, ended)
+    reply = await video_reply(request, ended)
     seconds = f"{ended.result['generation_time']:g}"
     reply.headers.update({"x-model": str(ended.model), "x-inference-time-s": seconds})
     return reply
@@ -82,10 +85,10 @@ async def list_videos(
     }
 
 
-@router.post("/edits", status_code=501)
-@router.post("/extensions", status_code=501)
-@router.post("/characters", status_code=501)
-@router.get("/characters/{character_id}", status_code=501)
+@router.post("/edits", include_in_schema=False)
+@router.post("/extensions", include_in_schema=False)
+@router.post("/characters", include_in_schema=False)
+@router.get("/characters/{character_id}", include_in_schema=False)
 async def not_offered(request: Request, _: Who) -> JSONResponse:
     """Say that no model here does this."""
     what = request.url.path.removeprefix("/v1/videos/").partition("/")[0]
@@ -118,11 +121,14 @@ async def delete_video(video_id: Id, jobs: Jobs, caller: WhoGenerates) -> dict[s
 
 @router.get("/{video_id}/content", response_class=Response)
 async def content_of_video(
-    video_id: Id, request: Request, jobs: Jobs, caller: Who, variant: Literal["video"] = "video"
+    video_id: Id,
+    request: Request,
+    jobs: Jobs,
+    caller: Who,
+    variant: Literal["video", "thumbnail", "spritesheet"] = "video",
 ) -> Response:
-    """Return the file."""
-    del variant
-    return await video_reply(request, jobs, await found(jobs, video_id, caller))
+    """Return the file, or a picture of it."""
+    return await REPLIES[variant](request, await found(jobs, video_id, caller))
 
 
 @router.post("/{video_id}/remix")
@@ -136,7 +142,13 @@ async def remix_video(
     original = await found(jobs, video_id, caller)
     request = await restored_request(original.request, jobs.store)
     varied = request.model_copy(update={"prompt": prompt})
-    inserted = await jobs.queue.submit(varied, owner=caller.owner, remixed_from=original.id, admit=caller.admit)
+    inserted = await jobs.queue.submit(
+        varied,
+        owner=caller.owner,
+        remixed_from=original.id,
+        standing_webhook_url=caller.webhook_url,
+        admit=caller.admit,
+    )
     return JSONResponse(video_of(inserted.generation))
 
 
@@ -150,6 +162,12 @@ async def _created(
     if image is not None and not image:
         raise ValidationError("input_reference is an empty file", {"input_reference": "Empty"})
     inserted = await jobs.queue.submit(
-        form.request(image), owner=caller.owner, idempotency_key=key, sent_again=again, admit=caller.admit
+        form.request(image),
+        owner=caller.owner,
+        idempotency_key=key,
+        sent_again=again,
+        webhook_url=form.webhook_url,
+        standing_webhook_url=caller.webhook_url,
+        admit=caller.admit,
     )
     return inserted.generation, form.ignored

@@ -1,0 +1,142 @@
+"""What lies in the store, as a reply: a file with ranges, a word to nginx, a link that the store signs, or a stream."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from email.utils import formatdate
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import FileResponse, RedirectResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from cinelet.api.errors import NoVideoError
+from cinelet.api.ranges import range_of
+from cinelet.api.state import state_of
+from cinelet.api.view import previews_of
+from cinelet.domain.preview import SPRITESHEET, THUMBNAIL, THUMBNAIL_JPEG
+from cinelet.jobs.generation import Generation
+from cinelet.jobs.ledger import VIDEO_KEY
+from cinelet.storage.blobs import content_type
+
+PRESIGNED_SECONDS = 3600
+_WEIGHT = re.compile(r"0(?:\.\d{0,3})?|1(?:\.0{0,3})?", re.ASCII)
+
+
+async def video_reply(request: Request, generation: Generation) -> Response:
+    """Return the video of a generation, its facts in the headers."""
+    result = _result(generation)
+    key, size, etag = result[VIDEO_KEY], result["video_size"], result["sha256"]
+    return await _reply(request, generation, key, size=size, etag=etag, headers=_facts(result))
+
+
+async def thumbnail_reply(request: Request, generation: Generation) -> Response:
+    """Return the picture that stands for the video: WebP, or JPEG where the request would rather have that."""
+    name = THUMBNAIL_JPEG if _prefers_jpeg(request.headers.get("accept", "")) else THUMBNAIL
+    return await _picture_reply(request, generation, name, {"vary": "accept"})
+
+
+async def spritesheet_reply(request: Request, generation: Generation) -> Response:
+    """Return the picture that shows frames from all over the video; how it is laid out is in the headers."""
+    sheet = previews_of(_result(generation))["spritesheet"]
+    headers = {f"x-cinelet-{name.replace('_', '-')}": f"{value:g}" for name, value in sheet.items()}
+    return await _picture_reply(request, generation, SPRITESHEET, headers)
+
+
+async def _picture_reply(request: Request, generation: Generation, name: str, headers: Mapping[str, str]) -> Response:
+    result = _result(generation)
+    state = await state_of(request)
+    stored = await state.jobs.previews.find(result[VIDEO_KEY], name)
+    # Drawn again by another version it may be another file; of the same length, hardly.
+    etag = f"{result['sha256']}-{name}-{stored.size}"
+    return await _reply(request, generation, stored.key, size=stored.size, etag=etag, headers=headers)
+
+
+async def _reply(
+    request: Request, generation: Generation, key: str, *, size: int, etag: str, headers: Mapping[str, str]
+) -> Response:
+    state = await state_of(request)
+    store, prefix = state.jobs.store, state.config.cinelet_accel_prefix
+    kind = content_type(key)
+    told = {
+        "etag": f'"{etag}"',
+        "last-modified": formatdate(generation.created_at.timestamp(), usegmt=True),
+        "cache-control": "private, immutable",
+        "content-disposition": f'inline; filename="{generation.id}{PurePosixPath(key).suffix}"',
+        # Some host made it: it must be taken for nothing else than what it is said to be.
+        "x-content-type-options": "nosniff",
+        "x-cinelet-generation": generation.id,
+        **headers,
+    }
+    path = store.local_path(key)
+    if path is not None:
+        size = (await store.head(key)).size  # raises where it is gone
+    if _is_known(request, told["etag"]):
+        return Response(status_code=304, headers=told)
+    if path is not None and prefix is not None:
+        return Response(headers={**told, "x-accel-redirect": f"{prefix}{key}"}, media_type=kind)
+    if path is not None:
+        wanted = range_of(request.headers, size=size, etag=told["etag"], modified=told["last-modified"])
+        return _RangedFile(path, wanted, headers=told, media_type=kind)
+    link = await store.presigned_url(key, seconds=PRESIGNED_SECONDS)
+    if link is not None:
+        return RedirectResponse(link, 307, {"cache-control": "private, no-store"})
+    told["content-length"] = str(size)
+    return StreamingResponse(await store.stream(key), headers=told, media_type=kind)
+
+
+class _RangedFile(FileResponse):
+    """A file, whose range was looked at before: `wanted` stands for what the request says about it."""
+
+    # Each piece takes a turn in a thread: Starlette's 64 KiB cost three times the CPU.
+    chunk_size = 512 * 1024
+
+    def __init__(self, path: Path, wanted: str | None, *, headers: Mapping[str, str], media_type: str) -> None:
+        super().__init__(path, headers=headers, media_type=media_type)
+        self._wanted = wanted
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [header for header in scope["headers"] if header[0] not in {b"range", b"if-range"}]
+        if self._wanted is not None:
+            headers.append((b"range", self._wanted.encode()))
+        await super().__call__({**scope, "headers": headers}, receive, send)
+
+
+def _result(generation: Generation) -> dict[str, Any]:
+    if generation.result is None:
+        raise NoVideoError(generation.id, generation.state)
+    return generation.result
+
+
+def _is_known(request: Request, etag: str) -> bool:
+    known = request.headers.get("if-none-match", "")
+    return known.strip() == "*" or etag in {tag.strip().removeprefix("W/") for tag in known.split(",")}
+
+
+def _prefers_jpeg(accept: str) -> bool:
+    """Tell whether an `Accept` header puts JPEG before WebP."""
+    weights: dict[str, float] = {}
+    for one in accept.lower().split(","):
+        kind, *parameters = (part.strip() for part in one.split(";"))
+        weight = next((part[2:] for part in parameters if part.startswith("q=")), "1")
+        weights[kind] = float(weight) if _WEIGHT.fullmatch(weight) else 0.0
+    jpeg, webp = (
+        next((weights[name] for name in (kind, "image/*", "*/*") if name in weights), 0.0)
+        for kind in ("image/jpeg", "image/webp")
+    )
+    return jpeg > webp
+
+
+def _facts(result: dict[str, Any]) -> dict[str, str]:
+    """Return the measured facts as headers."""
+    return {
+        "x-cinelet-model": str(result["model"]).encode("ascii", "replace").decode(),
+        "x-cinelet-seed": str(result["seed"]),
+        "x-cinelet-resolution": str(result["resolution"]),
+        "x-cinelet-duration": f"{result['duration']:g}",
+        "x-cinelet-fps": f"{result['fps']:g}",
+        "x-cinelet-cache": str(result["cache"]),
+        "x-cinelet-adjusted": ",".join(change["parameter"] for change in result["adjustments"]),
+    }

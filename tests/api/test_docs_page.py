@@ -1,0 +1,28 @@
+"""The page that documents the service, with nothing from elsewhere."""
+
+from __future__ import annotations
+
+import re
+
+import httpx2
+
+
+def test_the_page_loads_nothing_from_elsewhere(client: httpx2.Client) -> None:
+    page = client.get("/docs").text
+
+    needed = re.findall(r"""(?:src|href)=["']([^"']+)["']""", page)
+    assert len(needed) >= 3
+    assert all(address.startswith("/docs/") for address in needed)
+    assert not re.findall(r"https?://(?!localhost)", page)
+    for address in needed:
+        assert client.get(address).status_code == 200
+
+
+def test_each_body_and_each_parameter_is_described(client: httpx2.Client) -> None:
+    described = client.get("/openapi.json").json()
+
+    for path, operations in described["paths"].items():
+        for method, operation in operations.items():
+            assert operation.get("summary"), (method, path)
+    fields = described["components"]["schemas"]["TextToVideo"]["properties"]
+    assert all(field.get("description") for field in fields.values())
