@@ -88,8 +88,11 @@ async def under_uvicorn(app: Any, *, host: str, port: int) -> None:
     """Serve as `cinelet serve` does."""
     import uvicorn
 
+    from cinelet.api.head_limit import HeadLimit
+
     settings = uvicorn.Config(
         app,
+        http=HeadLimit,
         host=host,
         port=port,
         lifespan="on",

@@ -194,7 +194,7 @@ class VideoService:
 
     async def cache_key(self, request: VideoRequest) -> str | None:
         """Return what a `resolved` request shares with those that make the same video; None where none is kept."""
-        if request.cache == "off" or await self._opened_cache() is None:
+        if request.seed is None or request.cache == "off" or await self._opened_cache() is None:
             return None
         from cinelet.storage.video_key import video_key_beside
 

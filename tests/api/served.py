@@ -14,6 +14,7 @@ import uvicorn
 
 from cinelet import assembly
 from cinelet.api import make_app
+from cinelet.api.head_limit import HeadLimit
 from cinelet.clock import Clock
 from cinelet.config import Config
 from cinelet.domain.backend import Backend
@@ -92,7 +93,13 @@ class Served:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         settings = uvicorn.Config(
-            self.app, port=0, lifespan="on", log_config=None, access_log=False, timeout_graceful_shutdown=5
+            self.app,
+            http=HeadLimit,
+            port=0,
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=5,
         )
         server = uvicorn.Server(settings)
         serving = asyncio.create_task(server._serve())

@@ -6,6 +6,8 @@ supervisor     the workers beside it, started again when they die
 app            the application, open for as long as it serves
 access         who asks, and what he may do
 limits         what a key may use
+head_limit     how long the head of a request may be
+body_limit     and its body
 errors         the one table from errors to status codes
 bodies         what can be sent, as OpenAPI describes it; batch_body: many at once
 view           a generation as clients see it; batch_view: a batch

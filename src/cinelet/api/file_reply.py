@@ -90,6 +90,9 @@ async def _reply(
 class _RangedFile(FileResponse):
     """A file, whose range was looked at before: `wanted` stands for what the request says about it."""
 
+    # Each piece takes a turn in a thread: Starlette's 64 KiB cost three times the CPU.
+    chunk_size = 512 * 1024
+
     def __init__(self, path: Path, wanted: str | None, *, headers: Mapping[str, str], media_type: str) -> None:
         super().__init__(path, headers=headers, media_type=media_type)
         self._wanted = wanted

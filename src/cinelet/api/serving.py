@@ -47,6 +47,15 @@ def listening(host: str, port: int) -> socket.socket:
     return taken
 
 
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Return the faster event loop, where there is one."""
+    try:
+        import uvloop
+    except ImportError:  # Windows
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
 async def serve(
     config: Config,
     *,
@@ -92,6 +101,7 @@ def _loaded(config: Config, *, open_to_all: bool) -> tuple[FastAPI, Server]:
     import uvicorn
 
     from cinelet.api import make_app
+    from cinelet.api.head_limit import HeadLimit
 
     class QuietServer(uvicorn.Server):
         """Leaves signals to whoever runs it."""
@@ -103,6 +113,7 @@ def _loaded(config: Config, *, open_to_all: bool) -> tuple[FastAPI, Server]:
     app = make_app(config, open_to_all=open_to_all)
     settings = uvicorn.Config(
         app,
+        http=HeadLimit,
         lifespan="off",  # opened around the server: its failure is an error of ours
         access_log=False,
         log_config=None,

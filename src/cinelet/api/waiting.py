@@ -50,8 +50,8 @@ async def ended_within(jobs: DurableJobs, generation: Generation, seconds: float
 async def accepted(request: Request, jobs: DurableJobs, generation: Generation) -> Response:
     """Return the reply to a new generation: the job, or the video where it is there in time."""
     seconds = wait_seconds(request)
-    found = await ended_within(jobs, generation, seconds)
-    where = str(request.app.url_path_for("show_generation", generation_id=found.id))
+    found = await ended_within(jobs, generation, seconds) if seconds else generation
+    where = f"/v1/generations/{found.id}"
     if found.result is not None and wants_video(request):
         return await video_reply(request, found)
     applied = {"preference-applied": f"wait={seconds:g}"} if seconds and not wants_video(request) else {}

@@ -15,6 +15,7 @@ scheme:anything                 a plugin's scheme (entry point group cinelet.bac
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -49,6 +50,7 @@ class ModelReference:
     is_directory: bool = False
 
     @classmethod
+    @functools.lru_cache(maxsize=1000)  # one request asks several times
     def parse(cls, text: str) -> ModelReference:
         """Parse a reference, or raise `ValidationError` that quotes it and gives the grammar."""
         reference = text.strip()
