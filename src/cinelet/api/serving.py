@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
+from cinelet.api.devices import local_devices
 from cinelet.api.loopback import is_loopback
 from cinelet.api.supervisor import Supervisor, worker_commands
 from cinelet.config import Config
@@ -78,7 +79,7 @@ async def serve(
             await started
             await _require_keys(config, host)
         with listening(host, port) as taken:
-            async with Supervisor(worker_commands(queues)) as workers:
+            async with Supervisor(worker_commands(queues, devices=local_devices(config))) as workers:
                 app, server = await asyncio.to_thread(_loaded, config, open_to_all=open_to_all)
                 await started
                 async with app.router.lifespan_context(app):

@@ -83,9 +83,15 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-def worker_commands(queues: Sequence[str]) -> dict[str, list[str]]:
-    """Return the command of a worker for each queue, which ends when this process has."""
-    parent = str(os.getpid())
-    return {
-        queue: [sys.executable, "-m", "cinelet", "worker", "--queues", queue, "--parent", parent] for queue in queues
-    }
+def worker_commands(queues: Sequence[str], *, devices: Sequence[str | None]) -> dict[str, list[str]]:
+    """Return the command of a worker for each queue, and for each device of the local one; it ends with this process.
+
+    devices: None for the one that the worker finds.
+    """
+    first, last = [sys.executable, "-m", "cinelet", "worker", "--queues"], ["--parent", str(os.getpid())]
+    commands = {}
+    for queue in queues:
+        for device in devices if queue == "local" else [None]:
+            chosen = [] if device is None else ["--device", device]
+            commands[" ".join([queue, *chosen[1:]])] = [*first, queue, *last, *chosen]
+    return commands

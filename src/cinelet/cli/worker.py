@@ -23,6 +23,9 @@ def worker(
     concurrency: Annotated[
         int, typer.Option(min=1, help="How many remote generations at once; local ones run one after another.")
     ] = REMOTE_AT_ONCE,
+    device: Annotated[
+        str | None, typer.Option(help="Where local models run, such as cuda:1.", show_default=False)
+    ] = None,
     parent: Annotated[
         int | None, typer.Option(help="Stop when this process, which has started it, has ended.", show_default=False)
     ] = None,
@@ -34,7 +37,7 @@ def worker(
     from cinelet.config import Config
     from cinelet.observability import logs
 
-    config = Config()
+    config = Config() if device is None else Config(cinelet_device=device)
     logs.configure(level=config.cinelet_log_level or "WARNING", log_format=config.cinelet_log_format)
     at_once = queue_sizes(queues, concurrency=concurrency)
 

@@ -133,6 +133,9 @@ class Config(BaseSettings, metaclass=_NamesFromEnvironment):
     cinelet_device: str | None = Field(default=None, pattern=r"^(cpu|mps|xpu|cuda(:\d+)?)$")
     """Where local models run: `cpu`, `mps`, `xpu`, `cuda` or `cuda:1`. Default: the best that this machine has."""
 
+    cuda_visible_devices: str | None = None
+    """NVIDIA's own: which GPUs are used, separated by commas. `cinelet serve` starts a worker for each of them."""
+
     hf_hub_cache: Path | None = None
     """Folder for models from the Hub. Default: the Hugging Face cache, shared with other programs."""
 
