@@ -6,6 +6,7 @@ Nothing heavy is imported here before the workers and the database have been sta
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -85,6 +86,8 @@ async def serve(
                 async with app.router.lifespan_context(app):
                     serving = asyncio.create_task(server.serve([taken]))
                     await _until(lambda: server.started, serving)
+                    # What is loaded by now stays: to look through all of it again would stop every request a while.
+                    gc.freeze()
                     bound = taken.getsockname()
                     tell(f"http://{f'[{bound[0]}]' if ':' in bound[0] else bound[0]}:{bound[1]}")
                     stopping = asyncio.create_task(stop.wait())
