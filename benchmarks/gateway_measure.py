@@ -92,7 +92,7 @@ def rated(folder: Path, *, scale: Scale) -> list[Row]:
                 for name in names * scale.repeats:
                     number += 10 * count
                     specification = {**routes[name][route], "first": number}
-                    called(specification, port=opened[name].port, clients=clients, count=2 * clients)
+                    called(specification, port=opened[name].port, clients=clients, count=count)
                     specification["first"] += 5 * count
                     runs[name].append(costs(opened[name], specification, clients=clients, count=count))
                 rows += [_row(route, clients, name, runs[name]) for name in names]

@@ -85,7 +85,7 @@ APPLICATIONS: dict[str, Callable[[], Any]] = {"cinelet": cinelet, "probe": probe
 
 
 async def under_uvicorn(app: Any, *, host: str, port: int) -> None:
-    """Serve as `cinelet serve` does."""
+    """Serve as `cinelet serve` does, on whichever event loop this is."""
     import uvicorn
 
     from cinelet.api.head_limit import HeadLimit

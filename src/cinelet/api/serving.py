@@ -49,15 +49,6 @@ def listening(host: str, port: int) -> socket.socket:
     return taken
 
 
-def new_event_loop() -> asyncio.AbstractEventLoop:
-    """Return the faster event loop, where there is one."""
-    try:
-        import uvloop
-    except ImportError:  # Windows
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
-
-
 async def serve(
     config: Config,
     *,

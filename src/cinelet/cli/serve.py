@@ -37,14 +37,13 @@ def serve(
 
     config = Config()
     logs.configure(level=config.cinelet_log_level or "WARNING", log_format=config.cinelet_log_format)
-    with asyncio.Runner(loop_factory=serving.new_event_loop) as runner:
-        runner.run(
-            serving.serve(
-                config,
-                host=host,
-                port=port,
-                queues=QUEUES if workers else (),
-                open_to_all=no_auth,
-                tell=lambda address: typer.echo(f"cinelet serves at {address} (documents: /docs)", err=True),
-            )
+    asyncio.run(
+        serving.serve(
+            config,
+            host=host,
+            port=port,
+            queues=QUEUES if workers else (),
+            open_to_all=no_auth,
+            tell=lambda address: typer.echo(f"cinelet serves at {address} (documents: /docs)", err=True),
         )
+    )

@@ -85,17 +85,6 @@ async def list_videos(
     }
 
 
-@router.post("/edits", include_in_schema=False)
-@router.post("/extensions", include_in_schema=False)
-@router.post("/characters", include_in_schema=False)
-@router.get("/characters/{character_id}", include_in_schema=False)
-async def not_offered(request: Request, _: Who) -> JSONResponse:
-    """Say that no model here does this."""
-    what = request.url.path.removeprefix("/v1/videos/").partition("/")[0]
-    message = f"No model here makes {what}; what can be made is at /v1/models"
-    return JSONResponse(error_body(code="not_offered", message=message, kind="invalid_request_error"), 501)
-
-
 @router.get("/{video_id}")
 async def retrieve_video(
     video_id: Id,
@@ -150,6 +139,17 @@ async def remix_video(
         admit=caller.admit,
     )
     return JSONResponse(video_of(inserted.generation))
+
+
+@router.post("/edits", include_in_schema=False)
+@router.post("/extensions", include_in_schema=False)
+@router.post("/characters", include_in_schema=False)
+@router.get("/characters/{character_id}", include_in_schema=False)
+async def not_offered(request: Request, _: Who) -> JSONResponse:
+    """Say that no model here does this."""
+    what = request.url.path.removeprefix("/v1/videos/").partition("/")[0]
+    message = f"No model here makes {what}; what can be made is at /v1/models"
+    return JSONResponse(error_body(code="not_offered", message=message, kind="invalid_request_error"), 501)
 
 
 async def _created(
