@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import httpx2
+import pytest
 
 
 def test_the_page_loads_nothing_from_elsewhere(client: httpx2.Client) -> None:
@@ -26,3 +27,10 @@ def test_each_body_and_each_parameter_is_described(client: httpx2.Client) -> Non
             assert operation.get("summary"), (method, path)
     fields = described["components"]["schemas"]["TextToVideo"]["properties"]
     assert all(field.get("description") for field in fields.values())
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/docs/files/swagger-ui.css", "/healthz"])
+def test_what_is_only_read_says_so_to_whoever_writes(client: httpx2.Client, path: str) -> None:
+    reply = client.post(path)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (405, "method_not_allowed")
+    assert "GET" in reply.headers["allow"]

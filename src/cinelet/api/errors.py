@@ -233,7 +233,9 @@ def answer_errors(app: FastAPI) -> None:
 
 
 def _methods(request: Request) -> list[str]:
-    """Return what can be done with a path: not only by the first of its routes."""
+    """Return what can be done with a path: not only by the first of its routes. What is not described is only read."""
     described: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
-    route: APIRoute = request.scope["route"]
+    route: APIRoute | None = request.scope.get("route")
+    if route is None:
+        return ["GET"]
     return [method.upper() for method in described.get(route.path, route.methods or ())]
