@@ -59,4 +59,6 @@ class Listener:
                             await hear(channel, None if told is None else told[1])
             except CineletError as error:
                 _logger.info("The database is not heard now", extra={"code": error.code})
+            except Exception:  # whatever it is, a worker that hears nothing any more must not go unnoticed
+                _logger.exception("What the database announced could not be passed on")
             await self._clock.pause_async(RETRY_SECONDS)
