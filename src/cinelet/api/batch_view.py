@@ -77,15 +77,15 @@ def batch_view_of(batch: Batch) -> BatchView:
     )
 
 
-def line_view_of(line: BatchLine, *, video: str | None) -> LineView:
-    """Return a line as clients see it. video: where it is."""
-    generation = line.generation
+def line_view_of(line: BatchLine) -> LineView:
+    """Return a line as clients see it."""
+    generation = None if line.generation is None else view_of(line.generation)
     return LineView(
         line=line.number,
         custom_id=line.custom_id,
         state=line.state,
         id=line.generation_id,
-        video=video,
+        video=None if generation is None else generation.links.video,
         error=line.error if generation is None else generation.error,
-        generation=None if generation is None else view_of(generation),
+        generation=generation,
     )

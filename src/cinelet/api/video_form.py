@@ -59,6 +59,7 @@ def described() -> dict[str, Any]:
         },
         "num_frames": {"type": "number", "description": "That many frames at `fps`, where no `seconds` are given."},
         "input_reference": {"type": "string", "description": "An image to begin with: a file, or its address."},
+        WEBHOOK_URL: ours[WEBHOOK_URL],
     }
     whole = {"type": "object", **PAIRS, "examples": [{"prompt": "a red circle", "seconds": "2"}]}
     file = {**fields["input_reference"], "format": "binary"}

@@ -23,6 +23,7 @@ MAX_FPS = 60
 MAX_STEPS = 100
 MAX_SIDE_PIXELS = 4096
 MIN_AV1_SIDE_PIXELS = 64
+"""SVT-AV1 hangs, rather than fails, on some smaller pictures (seen at 512x16)."""
 MAX_SEED = 2**63 - 1
 POLICY_FIELDS = frozenset({"task", "model", "fallback", "cache"})
 """The fields of a request that choose who makes the video, and whether; the others say what it is like."""

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 Frames = npt.NDArray[Any] | Iterable[npt.ArrayLike]
 
 KEY_FRAME_SECONDS = 2
-"""SVT-AV1 hangs, rather than fails, on some smaller pictures (seen at 512x16)."""
 
 _BT709 = 1
 _LIMITED_RANGE = 1

@@ -18,7 +18,7 @@ from cinelet.api.errors import NoSuchBatchError
 from cinelet.api.routes.text_to_video import IdempotencyKey
 from cinelet.api.state import Jobs, Service, Who, WhoGenerates
 from cinelet.domain.errors import CineletError
-from cinelet.jobs.batch import Batch, BatchLine
+from cinelet.jobs.batch import Batch
 from cinelet.jobs.durable import DurableJobs
 from cinelet.observability.logs import get_logger
 
@@ -80,11 +80,8 @@ async def list_batches(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> BatchPage:
     """List batches, the newest first. after: `next` of the page before."""
-    page = await jobs.batches.ledger.list(
-        owner=caller.sees, after=None if after is None else position_of(after), limit=limit
-    )
-    data = [batch_view_of(batch) for batch in page.batches]
-    return BatchPage(data=data, next=None if page.next is None else cursor_of(page.next))
+    page = await jobs.batches.ledger.list(owner=caller.sees, after=position_of(after), limit=limit)
+    return BatchPage(data=[batch_view_of(batch) for batch in page.batches], next=cursor_of(page.next))
 
 
 @router.get("/{batch_id}", name="show_batch")
@@ -94,10 +91,10 @@ async def show_batch(batch_id: Id, jobs: Jobs, caller: Who) -> BatchView:
 
 
 @router.get("/{batch_id}/results", response_class=Response, responses={200: _LINES})
-async def results_of_batch(batch_id: Id, request: Request, jobs: Jobs, caller: Who) -> Response:
+async def results_of_batch(batch_id: Id, jobs: Jobs, caller: Who) -> Response:
     """Return every line in its order, as it is now: a JSON object a line. May be asked while the batch runs."""
     batch = await _found(jobs, batch_id, caller)
-    return StreamingResponse(_results(request, jobs, batch), media_type=JSONL)
+    return StreamingResponse(_results(jobs, batch), media_type=JSONL)
 
 
 @router.post("/{batch_id}/cancel")
@@ -125,16 +122,9 @@ async def _begin(jobs: DurableJobs) -> None:
         _logger.warning("A batch waits for a worker to begin", extra={"code": error.code})
 
 
-async def _results(request: Request, jobs: DurableJobs, batch: Batch) -> AsyncIterator[str]:
+async def _results(jobs: DurableJobs, batch: Batch) -> AsyncIterator[str]:
     last = 0
     while lines := await jobs.batches.ledger.lines(batch.id, after=last):
         last = lines[-1].number
-        yield "".join(_result(request, line) for line in lines)
-
-
-def _result(request: Request, line: BatchLine) -> str:
-    video = None
-    if line.state == "completed":
-        video = str(request.app.url_path_for("video_of_generation", generation_id=str(line.generation_id)))
-    # ASCII: a prompt may hold characters at which some readers part lines.
-    return json.dumps(line_view_of(line, video=video).model_dump(mode="json")) + "\n"
+        # ASCII: a prompt may hold characters at which some readers part lines.
+        yield "".join(f"{json.dumps(line_view_of(line).model_dump(mode='json'))}\n" for line in lines)

@@ -24,7 +24,7 @@ from cinelet.jobs.queue import restored_request
 POLL_AFTER_MS = 500
 STOP_SECONDS = 10.0
 """How long a delete waits for what runs to stop."""
-REPLIES = {"video": video_reply, "thumbnail": thumbnail_reply, "spritesheet": spritesheet_reply}
+VARIANTS = {"video": video_reply, "thumbnail": thumbnail_reply, "spritesheet": spritesheet_reply}
 """By the variant of a video's content."""
 
 router = APIRouter(prefix="/v1/videos", tags=["OpenAI's videos"])
@@ -117,7 +117,7 @@ async def content_of_video(
     variant: Literal["video", "thumbnail", "spritesheet"] = "video",
 ) -> Response:
     """Return the file, or a picture of it."""
-    return await REPLIES[variant](request, await found(jobs, video_id, caller))
+    return await VARIANTS[variant](request, await found(jobs, video_id, caller))
 
 
 @router.post("/{video_id}/remix")
