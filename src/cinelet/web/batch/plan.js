@@ -78,9 +78,8 @@ function problemOf(row) {
 }
 
 // What comes back with the batch, and says how it is shown. Each text of it has at most 512 characters.
-export function metadataOf(draft, { columns }) {
-  const metadata = {};
-  if (draft.name.trim()) metadata.name = draft.name.trim();
+export function metadataOf(draft, { rows, columns }) {
+  const metadata = { name: draft.name.trim() || namedByLines(rows) };
   if (columns.length) {
     const seeds = [...new Set(columns.map(({ seed }) => seed))].filter((seed) => seed !== undefined);
     metadata.shape = "matrix";
@@ -90,6 +89,11 @@ export function metadataOf(draft, { columns }) {
     });
   }
   return metadata;
+}
+
+function namedByLines(rows) {
+  const first = Array.from(nameOf(rows.find((row) => row.prompt)?.prompt) || "Videos").slice(0, 60).join("");
+  return rows.length > 1 ? `${first} and ${rows.length - 1} more` : first;
 }
 
 // The columns that the metadata of a batch names: {models, seeds}, or null where it is no matrix.

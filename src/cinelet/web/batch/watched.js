@@ -18,6 +18,8 @@ export class WatchedBatch {
   numbers = new Store([]);
   // What they are together: {counts, progress, rest}; rest: seconds that the open ones may take, null if unknown.
   tally = new Store(null);
+  // Of their pictures, as CSS has it: that of the first video.
+  shape = new Store("4 / 3");
 
   #path;
   #numberOf = new Map();
@@ -118,8 +120,16 @@ export class WatchedBatch {
     const before = this.tally.value;
     const lines = this.numbers.value.map((number) => this.lines.get(number).value);
     this.tally.value = tallyOf(lines);
+    this.shape.value = shapeOf(lines);
     if (before?.open && !this.tally.value.open && !this.head.value?.finished_at) this.#readSoon();
   }
+}
+
+function shapeOf(lines) {
+  const made = lines.find(({ state, generation }) => state === "completed" && generation?.result);
+  if (!made) return "4 / 3";
+  const [width, height] = made.generation.result.resolution.split("x").map(Number);
+  return String(Math.min(2, Math.max(0.6, width / height)));
 }
 
 // What lines are together.

@@ -11,11 +11,15 @@ const SEEDS_ROLLED = 3;
 export function BatchAxes({ draft, models, usual, known, seedsError }) {
   const chosen = draft.models.length ? draft.models : [usual].filter(Boolean);
   const listed = (models ?? []).map(({ id }) => id);
-  const all = [...listed, ...chosen.filter((one) => !listed.includes(one))];
+  const all = [...new Set([...listed, ...draft.added, ...chosen])];
   const choose = (model, wanted) => {
-    const next = wanted ? [...chosen, model] : chosen.filter((one) => one !== model);
+    const next = [...new Set([...all, model])].filter((one) => (one === model ? wanted : chosen.includes(one)));
     // Without any nothing could be made.
-    if (next.length) change({ models: all.filter((one) => next.includes(one)).concat(next.filter((one) => !all.includes(one))) });
+    if (next.length) change({ models: next });
+  };
+  const add = (model) => {
+    if (!all.includes(model)) change({ added: [...draft.added, model] });
+    choose(model, true);
   };
   return html`<div class="axes">
     <${Field}
@@ -60,7 +64,7 @@ export function BatchAxes({ draft, models, usual, known, seedsError }) {
           ${error && html`<p class="error" role="alert">${error.message}</p>`}
         </div>`;
       })}
-      ${chosen.length < MAX_MODELS && html`<${OtherModel} onModel=${(model) => !chosen.includes(model) && choose(model, true)} />`}
+      ${chosen.length < MAX_MODELS && html`<${OtherModel} onModel=${add} />`}
     </fieldset>
   </div>`;
 }

@@ -112,6 +112,8 @@ function whyNot({ plan, draft, seedsError, chosen, known }) {
   if (draft.matrix && seedsError) return seedsError;
   if (plan.requests.length > MAX_LINES) return `That would be ${plan.requests.length.toLocaleString()} videos; a batch has at most ${MAX_LINES.toLocaleString()}.`;
   if (plan.problems.length === plan.rows.length) return "None of these lines can be made.";
+  const asking = chosen.find((one) => !known.has(one));
+  if (asking !== undefined) return asking ? `Asking what ${asking} can do…` : "Asking which models there are…";
   const impossible = chosen.find((one) => {
     const facts = known.get(one)?.facts;
     return facts && !facts.tasks.includes("text-to-video") && plan.rows.some((row) => row.image === undefined);

@@ -1,6 +1,6 @@
 // The lines of a batch as a grid, all of them or those that are so far.
 import { count } from "../format.js";
-import { html, useEffect, useState } from "../html.js";
+import { html, useEffect, useMemo, useState } from "../html.js";
 import { useStore } from "../store.js";
 import { BatchCell, lineName } from "./batch_cell.js";
 
@@ -16,6 +16,8 @@ export function BatchGrid({ watched }) {
   const numbers = useStore(watched.numbers);
   const [filter, setFilter] = useState("");
   const [most, setMost] = useState(SHOWN_AT_ONCE);
+  const shape = useStore(watched.shape);
+  const mixed = useMemo(() => modelsOf(watched, numbers).size > 1, [watched, numbers]);
   const kept = useKept(watched, numbers, filter);
   return html`<section aria-label="Lines">
     ${numbers.length > 8 &&
@@ -25,8 +27,8 @@ export function BatchGrid({ watched }) {
       )}
     </div>`}
     ${kept.length === 0 && html`<p class="empty">None of the lines is so.</p>`}
-    <ol class="cells">
-      ${kept.slice(0, most).map((number) => html`<${Entry} key=${number} line=${watched.lines.get(number)} />`)}
+    <ol class="cells" style=${{ "--shape": shape }}>
+      ${kept.slice(0, most).map((number) => html`<${Entry} key=${number} line=${watched.lines.get(number)} mixed=${mixed} />`)}
     </ol>
     ${kept.length > most &&
     html`<button type="button" onClick=${() => setMost(most + SHOWN_AT_ONCE)}>
@@ -46,14 +48,20 @@ function useKept(watched, numbers, filter) {
   });
 }
 
-function Entry({ line }) {
+function modelsOf(watched, numbers) {
+  const models = numbers.map((number) => watched.lines.get(number).value.generation?.requested_model);
+  return new Set(models.filter(Boolean));
+}
+
+// mixed: whether lines differ in their model.
+function Entry({ line, mixed }) {
   const shown = useStore(line);
   const { generation } = shown;
   return html`<li data-line=${shown.line}>
     <${BatchCell} line=${line} />
     <p class="cell-prompt" title=${lineName(shown)}>${lineName(shown)}</p>
     <p class="hint">
-      ${[`${shown.line}.`, generation?.model ?? generation?.requested_model, seedOf(generation)].filter(Boolean).join(" ")}
+      ${[shown.line, mixed && generation?.requested_model, seedOf(generation)].filter(Boolean).join(" · ")}
     </p>
   </li>`;
 }

@@ -9,13 +9,14 @@ const CELLS_AT_ONCE = 600;
 export function BatchMatrix({ watched, matrix }) {
   const { models, seeds, width } = matrix;
   const numbers = useStore(watched.numbers);
+  const shape = useStore(watched.shape);
   const rows = numbers.length / width;
   const step = Math.max(1, Math.floor(CELLS_AT_ONCE / width));
   const [most, setMost] = useState(step);
   const columns = models.flatMap((model) => (seeds.length ? seeds : [null]).map((seed) => ({ model, seed })));
   return html`<section aria-label="Lines">
     <div class="table-scroll matrix-scroll" tabindex="0" role="region" aria-label="Each prompt with each seed and model">
-      <table class="matrix">
+      <table class="matrix" style=${{ "--shape": shape }}>
         <caption class="unseen">A row a prompt, a column a model and seed</caption>
         <thead>
           ${models.length > 1 || !seeds.length

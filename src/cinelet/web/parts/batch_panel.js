@@ -54,20 +54,20 @@ function Head({ watched, head }) {
     <div class="batch-title">
       <h1 tabindex="-1" id="batch-name">${name}</h1>
       <p class="hint">
-        ${count(total, "video")}, asked for ${moment(head.created_at)}
+        ${head.metadata.name && `${count(total, "video")}, `}asked for ${moment(head.created_at)}
         ${head.metadata.again_of && html`, <a href=${linkTo("batch", head.metadata.again_of)}>after an earlier batch</a>`}
       </p>
     </div>
+    <${Actions} watched=${watched} head=${head} tally=${tally} mayMake=${role !== "read"} />
     <div class="batch-far">
-      <p>
+      <div class="far-words">
         <strong>${words}</strong>
         ${open > 0 && head.cancel_requested && html` <span class="muted">cancelling the rest</span>`}
         ${rest !== null && !head.cancel_requested && html` <span class="muted">about ${seconds(rest)} more</span>`}
-      </p>
+        <${Counts} counts=${counts} />
+      </div>
       <progress aria-label="Progress of the batch" max="1" value=${progress}></progress>
     </div>
-    <${Counts} counts=${counts} />
-    <${Actions} watched=${watched} head=${head} tally=${tally} mayMake=${role !== "read"} />
   </header>`;
 }
 
