@@ -33,7 +33,9 @@ export function Share({ label, taken, whole, words }) {
   const level = part > 0.9 ? "high" : part > 0.7 ? "much" : "";
   return html`<div class="share">
     <span>${words}</span>
-    <meter aria-label=${label} class=${level} min="0" max=${whole || 1} value=${taken}>${words}</meter>
+    <span class="bar ${level}" role="meter" aria-label=${label} aria-valuemin="0" aria-valuemax=${whole} aria-valuenow=${taken} aria-valuetext=${words}>
+      <span style=${{ width: `${part * 100}%` }}></span>
+    </span>
   </div>`;
 }
 
