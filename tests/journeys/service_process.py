@@ -45,16 +45,17 @@ def until(reached: Callable[[], bool], *, seconds: float = START_SECONDS, what: 
 
 
 class ServiceProcess:
-    """A service with its workers. log: what they said."""
+    """A service with its workers. port: 0 for any that is free. log: what they said."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], *, port: int = 0) -> None:
         self.log = ""
+        self._port = port
         self._environment = dict(environment)
         self._known: list[psutil.Process] = []
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "cinelet", "serve", "--port", "0"],
+            [sys.executable, "-m", "cinelet", "serve", "--port", str(self._port)],
             env=self._environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
