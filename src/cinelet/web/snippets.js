@@ -21,8 +21,8 @@ export function shellWord(text) {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`;
 }
 
-export function asCurl(values, { image, origin }) {
-  const auth = " \\\n  -H \"Authorization: Bearer $CINELET_KEY\"";
+export function asCurl(values, { image, origin, needsKey }) {
+  const auth = needsKey ? ' \\\n  -H "Authorization: Bearer $CINELET_KEY"' : "";
   if (image) {
     const { cache: _cache, ...rest } = values;
     const fields = Object.entries(rest).map(([name, value]) => ` \\\n  -F ${shellWord(`${name}=${value}`)}`);
@@ -44,10 +44,9 @@ export function asPython(values, { image }) {
   const { prompt, ...rest } = values;
   const given = Object.entries(rest).map(([name, value]) => `    ${name}=${pythonValue(value)},`);
   const first = image
-    ? ["    image=Path(\"image.png\").read_bytes(),", ...(prompt ? [`    prompt=${pythonValue(prompt)},`] : [])]
+    ? ['    image="image.png",', ...(prompt ? [`    prompt=${pythonValue(prompt)},`] : [])]
     : [`    ${pythonValue(prompt)},`];
-  const imports = image ? "from pathlib import Path\n\nfrom cinelet import generate" : "from cinelet import generate";
-  return `${imports}\n\nvideo = generate(\n${[...first, ...given].join("\n")}\n)\nprint(video.path)`;
+  return `from cinelet import generate\n\nvideo = generate(\n${[...first, ...given].join("\n")}\n)\nvideo.save("video.${values.codec === "vp9" ? "webm" : "mp4"}")`;
 }
 
 export function asCommand(values, { image }) {

@@ -1,13 +1,16 @@
 // What makes it again, to copy.
+import { caller } from "../api.js";
 import { html, useRef, useState } from "../html.js";
 import { SNIPPETS } from "../snippets.js";
+import { useStore } from "../store.js";
 import { announce, toast } from "../toasts.js";
 
 export function SnippetTabs({ values, image }) {
   const names = Object.keys(SNIPPETS);
   const [current, setCurrent] = useState(names[0]);
   const tabs = useRef();
-  const text = SNIPPETS[current](values, { image, origin: location.origin });
+  const needsKey = useStore(caller).needs_key;
+  const text = SNIPPETS[current](values, { image, origin: location.origin, needsKey });
 
   function pressed(event) {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
