@@ -30,6 +30,8 @@ export function Facts({ generation }) {
 }
 
 const NOT_PARAMETERS = new Set(["task", "prompt", "image", "model"]);
+// What follows from the parameters, and cannot be asked for.
+const FOLLOWS = new Set(["frames_made", "native_fps"]);
 
 // One row a parameter: what was asked, what was applied, and why the two differ.
 export function AskedAndApplied({ generation }) {
@@ -53,7 +55,7 @@ export function AskedAndApplied({ generation }) {
           const did = change ? change.applied : (applied[name] ?? (result ? request[name] : undefined));
           return html`<tr key=${name} class=${change ? "changed" : ""}>
             <th scope="row">${parameterName(name)}</th>
-            <td>${asked === undefined ? html`<span class="muted">the default</span>` : shown(asked)}</td>
+            <td>${asked === undefined ? html`<span class="muted">${FOLLOWS.has(name) ? "–" : "the default"}</span>` : shown(asked)}</td>
             <td>${did === undefined || did === null ? html`<span class="muted">${change ? "no effect" : "–"}</span>` : shown(did)}</td>
             <td>${change ? change.reason : ""}</td>
           </tr>`;
