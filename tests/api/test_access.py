@@ -22,7 +22,7 @@ from cinelet.observability.logs import get_logger
 from cinelet.testing import FakeBackend
 from tests.api.served import Served
 
-OPEN, READ, GENERATE = None, KeyRole.READ, KeyRole.GENERATE
+OPEN, READ, GENERATE, ADMIN = None, KeyRole.READ, KeyRole.GENERATE, KeyRole.ADMIN
 ROUTES = {
     ("GET", "/"): OPEN,
     ("GET", "/web/{path:path}"): OPEN,
@@ -52,6 +52,11 @@ ROUTES = {
     ("POST", "/v1/batches/{batch_id}/cancel"): GENERATE,
     ("GET", "/v1/models"): READ,
     ("GET", "/v1/models/{model:path}"): READ,
+    ("GET", "/v1/me"): READ,
+    ("GET", "/v1/admin/queue"): ADMIN,
+    ("GET", "/v1/admin/workers"): ADMIN,
+    ("GET", "/v1/admin/keys"): ADMIN,
+    ("GET", "/v1/admin/failures"): ADMIN,
     ("POST", "/v1/videos"): GENERATE,
     ("POST", "/v1/videos/sync"): GENERATE,
     ("GET", "/v1/videos"): READ,
