@@ -49,10 +49,11 @@ function Row({ watched, first, columns }) {
   // Any line of the row that could be begun says its prompt whole; the others only how it begins.
   const start = useStore(lines[0]);
   const name = lineName(lines.map((line) => line.value).find(({ generation }) => generation) ?? start);
+  const several = new Set(columns.map(({ model }) => model)).size > 1;
   return html`<tr>
     <th scope="row"><span title=${name}>${name}</span></th>
     ${columns.map(({ model, seed }, index) => {
-      const label = [name, columns.length > 1 && model, seed !== null && `seed ${seed}`].filter(Boolean).join(", ");
+      const label = [name, several && model, seed !== null && `seed ${seed}`].filter(Boolean).join(", ");
       return html`<td key=${index}><${BatchCell} line=${lines[index]} label=${label} /></td>`;
     })}
   </tr>`;
