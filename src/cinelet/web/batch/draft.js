@@ -1,9 +1,10 @@
 // What the form of a batch holds: it lives through a reload, and through a look at another view.
 import { remembered } from "../store.js";
 
-const EMPTY = { name: "", matrix: false, text: "", file: null, values: {}, model: null, models: [], added: [], seeds: "1, 2" };
+const EMPTY = { name: "", matrix: false, text: "", file: null, values: {}, model: null, models: null, added: [], seeds: "1, 2" };
 
-// values: shared by all lines. model: of a list; models: of a matrix; added: to choose from. file: {name, lines, unknown} of lines that say more
+// values: shared by all lines. model: of a list; models: of a matrix, null until some are chosen; added: to
+// choose from. file: {name, lines, unknown} of lines that say more
 // than their prompt.
 export const batchDraft = remembered("cinelet.batch", EMPTY);
 

@@ -38,14 +38,14 @@ export function planOf(draft, { model, factsOf }) {
     const name = JSON.stringify(row);
     if (seen.has(name)) repeats += 1;
     seen.add(name);
-    if (columns.length) for (const column of columns) requests.push(requestOf(row, column, draft, factsOf));
+    if (draft.matrix) for (const column of columns) requests.push(requestOf(row, column, draft, factsOf));
     else requests.push(requestOf(row, { model: row.model ?? model }, draft, factsOf));
   });
   return { rows, columns, requests, problems, repeats };
 }
 
 function columnsOf(draft, model) {
-  const models = draft.models.length ? draft.models : [model];
+  const models = draft.models ?? [model];
   const { seeds } = seedsOf(draft.seeds);
   return models.flatMap((one) => (seeds.length ? seeds : [undefined]).map((seed) => ({ model: one, seed })));
 }

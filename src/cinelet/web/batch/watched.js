@@ -2,6 +2,7 @@
 import { get, post, request } from "../api.js";
 import { epoch, isFinal, known, onChange, remember } from "../live.js";
 import { Store } from "../store.js";
+import { shapeOf } from "./shape.js";
 
 const TALLY_PAUSE = 150;
 const READ_PAUSE = 500;
@@ -18,8 +19,8 @@ export class WatchedBatch {
   numbers = new Store([]);
   // What they are together: {counts, progress, rest}; rest: seconds that the open ones may take, null if unknown.
   tally = new Store(null);
-  // Of their pictures, as CSS has it: that of the first video.
-  shape = new Store("4 / 3");
+  // Of their pictures, as CSS has it: that of the first video, null until there is one.
+  shape = new Store(null);
 
   #path;
   #numberOf = new Map();
@@ -120,16 +121,14 @@ export class WatchedBatch {
     const before = this.tally.value;
     const lines = this.numbers.value.map((number) => this.lines.get(number).value);
     this.tally.value = tallyOf(lines);
-    this.shape.value = shapeOf(lines);
+    this.shape.value ??= shapeMade(lines);
     if (before?.open && !this.tally.value.open && !this.head.value?.finished_at) this.#readSoon();
   }
 }
 
-function shapeOf(lines) {
+function shapeMade(lines) {
   const made = lines.find(({ state, generation }) => state === "completed" && generation?.result);
-  if (!made) return "4 / 3";
-  const [width, height] = made.generation.result.resolution.split("x").map(Number);
-  return String(Math.min(2, Math.max(0.6, width / height)));
+  return made ? shapeOf(...made.generation.result.resolution.split("x").map(Number)) : null;
 }
 
 // What lines are together.

@@ -9,14 +9,11 @@ const SEEDS_ROLLED = 3;
 
 // known: a map from a model to {facts, error}.
 export function BatchAxes({ draft, models, usual, known, seedsError }) {
-  const chosen = draft.models.length ? draft.models : [usual].filter(Boolean);
+  const chosen = draft.models ?? [usual].filter(Boolean);
   const listed = (models ?? []).map(({ id }) => id);
   const all = [...new Set([...listed, ...draft.added, ...chosen])];
-  const choose = (model, wanted) => {
-    const next = [...new Set([...all, model])].filter((one) => (one === model ? wanted : chosen.includes(one)));
-    // Without any nothing could be made.
-    if (next.length) change({ models: next });
-  };
+  const choose = (model, wanted) =>
+    change({ models: [...new Set([...all, model])].filter((one) => (one === model ? wanted : chosen.includes(one))) });
   const add = (model) => {
     if (!all.includes(model)) change({ added: [...draft.added, model] });
     choose(model, true);
@@ -56,7 +53,7 @@ export function BatchAxes({ draft, models, usual, known, seedsError }) {
             <input
               type="checkbox"
               checked=${on}
-              disabled=${(on && chosen.length === 1) || (!on && chosen.length >= MAX_MODELS)}
+              disabled=${!on && chosen.length >= MAX_MODELS}
               onChange=${(event) => choose(model, event.target.checked)}
             />
             <span>${model}</span>

@@ -22,8 +22,8 @@ export function BatchForm() {
   const draft = useStore(batchDraft);
   const models = useModels();
   const usual = defaultModel(models, "text-to-video");
-  const model = (draft.matrix ? draft.models[0] : draft.model) ?? usual;
-  const chosen = draft.matrix && draft.models.length ? draft.models : [model];
+  const model = (draft.matrix ? draft.models?.[0] : draft.model) ?? usual;
+  const chosen = (draft.matrix && draft.models) || [model];
   const known = useFacts(useMemo(() => modelsNamed(draft, chosen), [draft.file, chosen.join(" ")]));
   const { facts = null, error = null } = known.get(model) ?? {};
   const plan = useMemo(() => planOf(draft, { model, factsOf: (one) => known.get(one)?.facts }), [draft, model, known]);
@@ -110,6 +110,7 @@ function elsewhere(models, model) {
 function whyNot({ plan, draft, seedsError, chosen, known }) {
   if (!plan.rows.length) return "Write a prompt a line, or choose a file.";
   if (draft.matrix && seedsError) return seedsError;
+  if (!chosen.length) return "Choose a model.";
   if (plan.requests.length > MAX_LINES) return `That would be ${plan.requests.length.toLocaleString()} videos; a batch has at most ${MAX_LINES.toLocaleString()}.`;
   if (plan.problems.length === plan.rows.length) return "None of these lines can be made.";
   const asking = chosen.find((one) => !known.has(one));

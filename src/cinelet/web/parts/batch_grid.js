@@ -1,4 +1,5 @@
 // The lines of a batch as a grid, all of them or those that are so far.
+import { useShape } from "../batch/shape.js";
 import { count } from "../format.js";
 import { html, useEffect, useMemo, useState } from "../html.js";
 import { useStore } from "../store.js";
@@ -16,7 +17,7 @@ export function BatchGrid({ watched }) {
   const numbers = useStore(watched.numbers);
   const [filter, setFilter] = useState("");
   const [most, setMost] = useState(SHOWN_AT_ONCE);
-  const shape = useStore(watched.shape);
+  const shape = useShape(watched);
   const mixed = useMemo(() => modelsOf(watched, numbers).size > 1, [watched, numbers]);
   const kept = useKept(watched, numbers, filter);
   return html`<section aria-label="Lines">
@@ -57,12 +58,11 @@ function modelsOf(watched, numbers) {
 function Entry({ line, mixed }) {
   const shown = useStore(line);
   const { generation } = shown;
+  const facts = [shown.line, mixed && generation?.requested_model, seedOf(generation)].filter(Boolean).join(" · ");
   return html`<li data-line=${shown.line}>
     <${BatchCell} line=${line} />
     <p class="cell-prompt" title=${lineName(shown)}>${lineName(shown)}</p>
-    <p class="hint">
-      ${[shown.line, mixed && generation?.requested_model, seedOf(generation)].filter(Boolean).join(" · ")}
-    </p>
+    <p class="hint" title=${facts}>${facts}</p>
   </li>`;
 }
 

@@ -1,4 +1,5 @@
 // A batch of prompts × seeds × models as a table: a row a prompt, a column a model and seed.
+import { useShape } from "../batch/shape.js";
 import { count } from "../format.js";
 import { html, useState } from "../html.js";
 import { useStore } from "../store.js";
@@ -9,7 +10,7 @@ const CELLS_AT_ONCE = 600;
 export function BatchMatrix({ watched, matrix }) {
   const { models, seeds, width } = matrix;
   const numbers = useStore(watched.numbers);
-  const shape = useStore(watched.shape);
+  const shape = useShape(watched);
   const rows = numbers.length / width;
   const step = Math.max(1, Math.floor(CELLS_AT_ONCE / width));
   const [most, setMost] = useState(step);
