@@ -20,6 +20,21 @@ STEPS = 20
 GUIDANCE = 3.0
 MAX_FRAMES = 49
 CONTINUATION_FRAMES = 9
+EXAMPLES = (
+    "a red circle moving left on a black background",
+    "a yellow square moving right on a black background",
+    "a white triangle growing on a black background",
+    "an orange ball falling on a black background",
+    "a large purple triangle shrinking on a white background",
+    "a green triangle moving up on a black background",
+    "a blue triangle moving left on a white background",
+    "a large pink square moving up slowly on a black background",
+    "a big red triangle moving down on a gray background",
+    "a yellow triangle shrinking on a black background",
+    "an orange square sliding left on a white background",
+    "a green box moving down fast on a black background",
+)
+"""Prompts that it draws well, whatever the seed."""
 
 
 def assemble(folder: Path, *, average: bool = True) -> LTXPipeline:
@@ -62,6 +77,7 @@ def card(folder: Path) -> dict[str, Any]:
         "continuation_frames": CONTINUATION_FRAMES,
         "vocabulary": {kind: list(words) for kind, words in world.vocabulary().items()},
         "filler_words": list(world.FILLER_WORDS),
+        "examples": list(EXAMPLES),
         "trained_samples": int(state["samples"]),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from tests.api.served import SHORT, Served, made
 
 
 def test_an_estimate_is_of_what_the_model_made_here(client: httpx2.Client) -> None:
+    end = time.monotonic() + 20
+    while client.post("/v1/estimate", json={}).json()["waiting"] is None:  # until the worker has said that it is there
+        assert time.monotonic() < end
     unknown = client.post("/v1/estimate", json={}).json()
     assert unknown == {
         "object": "estimate",

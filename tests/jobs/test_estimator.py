@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from cinelet.jobs.database import Database
+from cinelet.domain.condition import Condition, LoadedModel
 from cinelet.jobs.estimate import NOTHING, Wanted
 from cinelet.jobs.estimator import MAX_SAMPLES, Estimator
 from cinelet.jobs.ledger import JobLedger
+from cinelet.jobs.roster import KnownWorker, WorkerReport
 from cinelet.jobs.states import State
 from tests.jobs.shop import Shop
 from tests.jobs.test_estimate import stored
@@ -37,7 +40,7 @@ def test_an_estimate_is_of_the_latest_videos_that_the_model_made(with_ledger):
         await completed(ledger, cache="hit", slower=100)
         await completed(ledger, model="embedded", slower=100)
         await ledger.insert({}, owner="ada", requested_model=MODEL)
-        return await Estimator(database).estimate(MODEL, Wanted(duration=2))
+        return await Estimator(database, []).estimate(MODEL, Wanted(duration=2))
 
     found = with_ledger(work)
     request, result = stored()
@@ -49,7 +52,7 @@ def test_an_estimate_is_of_the_latest_videos_that_the_model_made(with_ledger):
 def test_of_a_model_that_nobody_has_used_nothing_is_known(with_ledger):
     async def work(ledger, database):
         await completed(ledger)
-        return await Estimator(database).estimate("local:org/other", Wanted())
+        return await Estimator(database, []).estimate("local:org/other", Wanted())
 
     assert with_ledger(work) == NOTHING
 
@@ -58,7 +61,7 @@ def test_a_model_is_found_by_the_name_that_it_was_asked_for_by(with_ledger):
     async def work(ledger, database):
         await completed(ledger, model="hf:org/model:fal-ai", asked="hf:org/model")
         await completed(ledger, model="hf:org/fallback:fal-ai", asked="hf:org/model")
-        return await Estimator(database).estimate("hf:org/model", Wanted())
+        return await Estimator(database, []).estimate("hf:org/model", Wanted())
 
     assert with_ledger(work).samples == 1
 
@@ -68,60 +71,69 @@ def test_a_result_that_cannot_be_read_is_no_sample(with_ledger):
         await completed(ledger, resolution="large", applied={})
         await completed(ledger, timings={"denoising": "long"})
         await completed(ledger)
-        return await Estimator(database).estimate(MODEL, Wanted())
+        return await Estimator(database, []).estimate(MODEL, Wanted())
 
     assert with_ledger(work).samples == 1
 
 
-async def _a_worker(database: Database) -> None:
-    async with database.connection() as connection:
-        await connection.execute("INSERT INTO procrastinate_workers DEFAULT VALUES")
+def a_worker(queue: str, *, at_once: int = 1, models: Sequence[str] = ()) -> KnownWorker:
+    loaded = tuple(LoadedModel(model, "cpu") for model in models)
+    report = WorkerReport("host", 1, {queue: at_once}, 0, 0, 0.0, 0, Condition(models=loaded))
+    return KnownWorker("host:1", datetime.now(UTC), report)
+
+
+async def ask(ledger: JobLedger, **values: Any) -> str:
+    given = {"requested_model": MODEL, "queue": "local", **values}
+    return (await ledger.insert({"duration": 2}, owner="ada", **given)).generation.id
 
 
 def test_it_is_known_when_a_video_begins_where_what_is_ahead_is_known(with_ledger):
     async def work(ledger, database):
-        estimator = Estimator(database)
-        assert await estimator.waiting("local") is None, "no worker runs"
-        await _a_worker(database)
+        assert await Estimator(database, []).waiting("local") is None, "no worker runs"
+        assert await Estimator(database, [a_worker("remote")]).waiting("local") is None
+        estimator = Estimator(database, [a_worker("local")])
         assert await estimator.waiting("local") == 0
         await completed(ledger)
         taken = sum(stored()[1]["timings"].values())
-
-        async def ask(**values: Any) -> str:
-            values = {"requested_model": MODEL, "queue": "local", **values}
-            return str((await ledger.insert({"duration": 2}, owner="ada", **values)).generation.id)
-
-        first = await ask()
-        await ledger.claim(first, worker="w")
-        assert await estimator.waiting("local") == pytest.approx(taken), "of what runs here, one at a time"
+        await ledger.claim(await ask(ledger), worker="w")
+        assert await estimator.waiting("local") == pytest.approx(taken)
         for priority in (0, 5):
-            await ask(priority=priority)
+            await ask(ledger, priority=priority)
         assert await estimator.waiting("local") == pytest.approx(3 * taken)
         assert await estimator.waiting("local", priority=1) == pytest.approx(2 * taken), "only what goes first"
-        assert await estimator.waiting("remote") == 0
-        await ask(requested_model="embedded")
+        two = Estimator(database, [a_worker("local"), a_worker("local"), a_worker("remote")])
+        assert await two.waiting("local") == pytest.approx(3 * taken / 2)
+        assert await Estimator(database, [a_worker("local", at_once=4)]).waiting("local") == 0
+        assert await two.waiting("remote") == 0
+        await ask(ledger, requested_model="embedded")
         assert await estimator.waiting("local") is None, "nothing is known of the other model"
 
     with_ledger(work)
 
 
-def test_remote_work_waits_only_where_other_work_waits(with_ledger):
+def test_what_is_not_due_or_waits_for_another_keeps_nobody_waiting(with_ledger):
     async def work(ledger, database):
-        await _a_worker(database)
         await completed(ledger)
-        taken = sum(stored()[1]["timings"].values())
-        ids = [
-            (await ledger.insert({"duration": 2}, owner="ada", requested_model=MODEL)).generation.id for _ in range(4)
-        ]
-        for name in ids[:2]:
-            await ledger.claim(name, worker="w")
-        estimator = Estimator(database)
-        assert await estimator.waiting("remote") == pytest.approx(4 * taken / 2), "two at once"
-        for name in ids[2:]:
-            await ledger.request_cancel(name)
-        assert await estimator.waiting("remote") == 0
+        await ask(ledger, cache_key="k")
+        await ask(ledger, cache_key="k")
+        await ask(ledger, not_before=datetime.now(UTC) + timedelta(hours=1))
+        return await Estimator(database, [a_worker("local")]).waiting("local")
 
-    with_ledger(work)
+    assert with_ledger(work) == pytest.approx(sum(stored()[1]["timings"].values()))
+
+
+def test_a_model_that_a_worker_has_loaded_need_not_be_loaded(with_ledger):
+    async def work(ledger, database):
+        await completed(ledger, loading=7)
+        workers = {"nobody": [], "cold": [a_worker("local")], "warm": [a_worker("local", models=["org/model"])]}
+        found = {
+            name: await Estimator(database, known).estimate(MODEL, Wanted(duration=2))
+            for name, known in workers.items()
+        }
+        return {name: one.seconds for name, one in found.items()}
+
+    seconds = with_ledger(work)
+    assert seconds["nobody"] == seconds["cold"] == pytest.approx(seconds["warm"] + 7)
 
 
 def test_what_a_real_worker_made_is_a_sample(with_shop):
@@ -130,7 +142,7 @@ def test_what_a_real_worker_made_is_a_sample(with_shop):
             made = await shop.ended(await shop.submit())
             assert made.state is State.COMPLETED
             began = time.monotonic()
-            found = await Estimator(shop.jobs.database).estimate(made.requested_model, Wanted(duration=1, fps=4))
+            found = await Estimator(shop.jobs.database, []).estimate(made.requested_model, Wanted(duration=1, fps=4))
             return found, time.monotonic() - began
 
     found, seconds = with_shop(work)

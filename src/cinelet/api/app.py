@@ -14,13 +14,16 @@ from cinelet.api.body_limit import FIELDS_BYTES, BodyLimit
 from cinelet.api.errors import REPLIES, answer_errors
 from cinelet.api.request_id import RequestId
 from cinelet.api.routes import (
+    admin,
     batches,
+    caller,
     estimate,
     events,
     generations,
     health,
     image_to_video,
     models,
+    page,
     text_to_video,
     videos,
     webhooks,
@@ -56,18 +59,8 @@ def make_app(config: Config, *, open_to_all: bool = False, clock: Clock | None =
     )
     answer_errors(app)
     # Routes are tried in order: what is asked most comes first.
-    for routes in (
-        videos,
-        generations,
-        events,
-        text_to_video,
-        image_to_video,
-        estimate,
-        batches,
-        webhooks,
-        models,
-        health,
-    ):
+    asked_most = (videos, generations, events, text_to_video, image_to_video)
+    for routes in (*asked_most, estimate, batches, webhooks, models, caller, admin, health, page):
         app.include_router(routes.router)
     app.add_middleware(BodyLimit, max_bytes=round(config.max_image_size * _BASE64) + FIELDS_BYTES)
     app.add_middleware(Access, open_to_all=open_to_all, clock=clock)

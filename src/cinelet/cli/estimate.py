@@ -45,7 +45,7 @@ def estimate(
             )
             name = str(jobs.service.resolved(request).model)
             wanted = Wanted(duration, fps, steps, (width, height) if width and height else None)
-            estimator = Estimator(jobs.database)
+            estimator = Estimator(jobs.database, await jobs.roster.list())
             return name, await estimator.estimate(name, wanted), await estimator.waiting(jobs.queue.queue_of(name))
 
     name, found, waiting = asyncio.run(asked())

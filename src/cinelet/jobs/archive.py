@@ -27,7 +27,8 @@ def dump(path: Path, *, conninfo: str, schema: str) -> None:
         # It holds prompts: nobody else may read it, from the first byte on.
         part.unlink(missing_ok=True)
         part.touch(mode=0o600, exist_ok=False)
-        what = ["--format=custom", "--no-owner", "--no-privileges", f"--schema={Identifier(schema).as_string()}"]
+        what = ["--format=custom", "--no-owner", "--no-privileges", "--no-unlogged-table-data"]
+        what.append(f"--schema={Identifier(schema).as_string()}")
         _run("pg_dump", *what, f"--file={part}", conninfo=conninfo, doing="dumped")
         with part.open("rb") as file:
             os.fsync(file.fileno())

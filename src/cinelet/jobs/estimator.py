@@ -11,8 +11,8 @@ from psycopg import AsyncConnection
 from cinelet.domain.errors import ValidationError
 from cinelet.domain.model import ModelReference
 from cinelet.jobs.database import Database
-from cinelet.jobs.engine import STALLED_SECONDS
 from cinelet.jobs.estimate import Estimate, Sample, Wanted, estimated
+from cinelet.jobs.roster import KnownWorker
 
 MAX_SAMPLES = 50
 LOOKED_AT = 100
@@ -21,7 +21,6 @@ LOOKED_AT_BY_NAME = 2000
 """The same, where a model is known by a name that says not who runs it."""
 SAMPLES_OF_THE_QUEUE = 20
 MAX_MODELS_OF_THE_QUEUE = 8
-LOCAL_QUEUE = "local"
 
 # Whole results: SQL cannot look into one whose prompt holds a NUL.
 _BY_MODEL = (
@@ -40,33 +39,31 @@ _AHEAD = (
     " AND follows IS NULL AND (not_before IS NULL OR not_before <= clock_timestamp())))"
     " AND state IN ('queued', 'in_progress') GROUP BY requested_model, state"
 )
-_WORKERS = (
-    "SELECT FROM procrastinate_workers WHERE last_heartbeat > clock_timestamp() - make_interval(secs => %s) LIMIT 1"
-)
 
 
 class Estimator:
-    """Asks the ledger. Whose generations they are does not matter: only how long they took is told."""
+    """Asks the ledger. Whose generations they are does not matter: only how long they took is told.
 
-    def __init__(self, database: Database) -> None:
+    workers: those that were heard of lately.
+    """
+
+    def __init__(self, database: Database, workers: Sequence[KnownWorker]) -> None:
         self._database = database
+        self._workers = workers
 
-    async def estimate(self, model: str, wanted: Wanted, *, loaded: bool | None = None) -> Estimate:
-        """Return how long a video takes. model: as `VideoService.resolved` names it; loaded: None where unknown."""
+    async def estimate(self, model: str, wanted: Wanted) -> Estimate:
+        """Return how long a video takes. model: as `VideoService.resolved` names it."""
         async with self._database.connection() as connection:
-            return estimated(wanted, await _samples(connection, model), loaded=loaded)
+            return estimated(wanted, await _samples(connection, model), loaded=self._loaded(model))
 
     async def waiting(self, queue: str, *, priority: int = 0) -> float | None:
         """Return in how many seconds a new generation of a queue begins; None where nobody knows."""
+        at_once = sum(worker.report.queues.get(queue, 0) for worker in self._workers)
+        if not at_once:
+            return None
         async with self._database.connection() as connection:
-            if await (await connection.execute(_WORKERS, [STALLED_SECONDS])).fetchone() is None:
-                return None
             rows = await (await connection.execute(_AHEAD, {"queue": queue, "priority": priority})).fetchall()
-            queued, running = (
-                sum(int(count) for _, state, count, _ in rows if state == wanted) for wanted in ("queued", "in_progress")
-            )
-            # Remote work is done side by side: where nothing waits, there was room for all.
-            if not queued and (queue != LOCAL_QUEUE or not running):
+            if sum(int(count) for _, _, count, _ in rows) < at_once:
                 return 0.0
             seconds: dict[str, float] = {}
             for model, _, _, video_seconds in rows:
@@ -79,8 +76,14 @@ class Estimator:
                 if not samples:
                     return None
                 total += video_seconds * median(sample.seconds_a_second for sample in samples)
-        # As many at once as there are now.
-        return total / max(1, running)
+        return total / at_once
+
+    def _loaded(self, model: str) -> bool | None:
+        """Tell whether a worker has the model ready; None where there is no worker to ask."""
+        if not self._workers:
+            return None
+        ready = (one.model for worker in self._workers for one in worker.report.condition.models)
+        return any(_name(one) == _name(model) for one in ready)
 
 
 async def _samples(connection: AsyncConnection[Any], model: str, *, at_most: int = MAX_SAMPLES) -> Sequence[Sample]:
@@ -89,7 +92,8 @@ async def _samples(connection: AsyncConnection[Any], model: str, *, at_most: int
     found = await (await connection.execute(_BY_MODEL, values)).fetchall()
     if not found:
         rows = await (await connection.execute(_BY_NAME, values)).fetchall()
-        found = [row for row in rows if _is_of(row[3], model)]
+        # Not by what stood in for it.
+        found = [row for row in rows if _name(row[3]) == _name(model)]
     samples = (_sample(request, result) for request, result, *_ in found)
     return [sample for sample in samples if sample is not None][:at_most]
 
@@ -101,9 +105,9 @@ def _sample(request: Mapping[str, Any], result: Mapping[str, Any]) -> Sample | N
         return None  # an older version wrote it, or a plugin's backend with words of its own
 
 
-def _is_of(made_by: str, asked_for: str) -> bool:
-    """Tell whether a video was made by what was asked for, and not by what stood in for it."""
+def _name(reference: str) -> str:
+    """Return what a reference names, whoever runs it."""
     try:
-        return ModelReference.parse(made_by).name == ModelReference.parse(asked_for).name
+        return ModelReference.parse(reference).name
     except ValidationError:
-        return False
+        return reference

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 
 from cinelet.backends import embedded
 from cinelet.backends.diffusers import DiffusersBackend
+from cinelet.backends.diffusers.card import read_card
 from cinelet.domain.backend import Context, GeneratedVideo
 from cinelet.domain.model import ModelReference
 from cinelet.domain.request import Task, VideoRequest
@@ -127,6 +128,13 @@ def test_it_says_what_it_can_draw_and_knows_all_of_that(backend: DiffusersBacken
     assert (found.native_fps, found.default_size) == (8, (SIDE, SIDE))
     assert {"red", "circle", "left"} <= {word for words in found.vocabulary.values() for word in words}
     assert found.description
+
+
+def test_its_examples_are_of_words_that_it_knows(backend: DiffusersBackend) -> None:
+    examples = asyncio.run(backend.capabilities(ModelReference.parse("embedded"))).examples
+    card = read_card(embedded.directory())
+    assert len(set(examples)) == 12
+    assert [card.readable(prompt) for prompt in examples] == [(prompt, None) for prompt in examples]
 
 
 def test_it_is_small_enough_for_the_package() -> None:

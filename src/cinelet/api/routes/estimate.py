@@ -62,7 +62,7 @@ async def estimate(body: EstimateBody, jobs: Jobs, _: WhoGenerates) -> EstimateV
     fields = {**body.values(), "task": Task.TEXT_TO_VIDEO, "model": model, "prompt": body.prompt or "a video"}
     work = jobs.service.resolved(make_request(**fields))
     model = str(work.model)
-    estimator = Estimator(jobs.database)
+    estimator = Estimator(jobs.database, await jobs.roster.list())
     found = await estimator.estimate(model, body.wanted())
     waiting = await estimator.waiting(jobs.queue.queue_of(model), priority=body.priority)
     return EstimateView(

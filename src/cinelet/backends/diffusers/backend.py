@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cinelet.clock import until_ended
 from cinelet.domain.backend import Capabilities, Context, GeneratedVideo
+from cinelet.domain.condition import Condition, Device
 from cinelet.domain.errors import ModelUnsupportedError
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Stage
@@ -81,6 +82,11 @@ class DiffusersBackend:
             return None
         return await asyncio.to_thread(revision.of_hub_model, model.name, cache_dir=self._cache_dir)
 
+    def condition(self) -> Condition:
+        """Return what is loaded, and the device with its memory once torch has been loaded for a model."""
+        pipelines = self._pipelines
+        return Condition(Device(self._device)) if pipelines is None else pipelines.condition()
+
     async def aclose(self) -> None:
         """Wait for the running generation, then forget the loaded models."""
         await self._start(self._close)
@@ -126,6 +132,7 @@ class DiffusersBackend:
             license=folder.card.license,
             description=folder.card.description or f"{folder.class_name} of diffusers",
             vocabulary=folder.card.vocabulary,
+            examples=folder.card.examples,
         )
 
     def _generate(self, request: VideoRequest, context: Context) -> GeneratedVideo:
@@ -142,6 +149,9 @@ class DiffusersBackend:
     def _run(
         self, request: VideoRequest, context: Context, folder: ModelFolder, reference: ModelReference
     ) -> GeneratedVideo:
+        # The libraries are part of it: the first time they take longer than a small model.
+        began = time.monotonic()
+        context.report(Stage.LOADING, 0.0, measured=False)
         from cinelet.backends.diffusers import running
         from cinelet.backends.diffusers.arguments import check_task, find_class, pipeline_classes
         from cinelet.backends.diffusers.families import family_of
@@ -155,8 +165,6 @@ class DiffusersBackend:
         classes = pipeline_classes(folder, family)
         check_task(request.task, classes, str(reference))
         plan = make_plan(request, self._model(folder, classes, request.task))
-        began = time.monotonic()
-        context.report(Stage.LOADING, 0.0, measured=False)
         context.check()
         if self._pipelines is None:
             self._pipelines = PipelineCache(device=self._device, size=self._kept_models)
@@ -191,7 +199,7 @@ class DiffusersBackend:
                 "decoding": reporter.decoding_seconds,
                 "encoding": time.monotonic() - encoding,
             },
-            revision=folder.path.name if folder.path.parent.name == "snapshots" else None,
+            revision=folder.revision,
         )
 
     def _folder(

@@ -21,7 +21,7 @@ class ModelCard(BaseModel):
     """Data only; what is None or empty is taken from the family. Sizes are (width, height) in pixels.
 
     vocabulary: the only words that mean something to the model, by kind; empty for a model that knows any.
-    filler_words: words that it has read and that change nothing.
+    filler_words: words that it has read and that change nothing. examples: prompts that it does well.
     max_frames: of one run; longer clips are continued from their last `continuation_frames`.
     """
 
@@ -38,6 +38,7 @@ class ModelCard(BaseModel):
     continuation_frames: int | None = Field(default=None, ge=1)
     vocabulary: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     filler_words: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
     trained_samples: int | None = None
 
     def readable(self, prompt: str) -> tuple[str, Adjustment | None]:
