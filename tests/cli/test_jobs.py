@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cinelet.jobs.private_server import PrivateServer
 from cinelet.media.probe import probe
 from cinelet.testing import FakeBackend, example_image
 from tests.cli.conftest import Command
@@ -160,3 +161,16 @@ def test_an_estimate_is_of_what_was_made_as_jobs(cinelet: Command, bare: Path) -
     assert "; 1 video of this model" in cinelet("estimate", "--task", "image-to-video", "--fps", "4").out
     refused = cinelet("estimate", "--steps", "0")
     assert (refused.code, refused.err.startswith("error: Inference steps must be 1-100")) == (2, True)
+
+
+def test_models_that_were_used_lately_are_listed_where_the_database_runs(
+    cinelet: Command, submitted: str, bare: Path
+) -> None:
+    assert "used lately" not in cinelet("models", "list").out, "a list starts no server"
+    assert submitted
+    server = PrivateServer(bare.parent / "data")
+    server.attach()
+    try:
+        assert cinelet("models", "list", "--json").json["models"]["embedded"][-1] == "used lately"
+    finally:
+        server.leave()
