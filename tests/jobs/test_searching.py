@@ -138,17 +138,17 @@ def test_generations_from_before_are_found_too(data_directory, schema):
 
     async def work():
         steps = [step for step in known_migrations() if step.version <= BEFORE]
-        async with await Database.open(
-            None, data_directory=data_directory, schema=schema, migrations=steps
-        ) as database:
-            async with database.connection() as connection:
-                for name, prompt in prompts.items():
-                    request = json.dumps({"duration": 2, **({} if prompt is None else {"prompt": prompt})})
-                    await connection.execute(
-                        "INSERT INTO generations (id, owner, request, requested_model, request_hash)"
-                        " VALUES (%s, 'ada', %s, 'm', '')",
-                        [ids[name], request],
-                    )
+        async with (
+            await Database.open(None, data_directory=data_directory, schema=schema, migrations=steps) as database,
+            database.connection() as connection,
+        ):
+            for name, prompt in prompts.items():
+                request = json.dumps({"duration": 2, **({} if prompt is None else {"prompt": prompt})})
+                await connection.execute(
+                    "INSERT INTO generations (id, owner, request, requested_model, request_hash)"
+                    " VALUES (%s, 'ada', %s, 'm', '')",
+                    [ids[name], request],
+                )
         async with await Database.open(None, data_directory=data_directory, schema=schema) as database:
             ledger = JobLedger(database)
             texts = ("red gull", "été", "two\0\0nuls", "\\u0000 written", "\\\0", "half")

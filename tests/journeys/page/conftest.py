@@ -22,7 +22,7 @@ CHROMIUM = next(
 """The system's; a browser that a tool downloads is not used."""
 REQUIRED = os.environ.get("CINELET_TESTS_NEED_CHROMIUM") == "1"
 WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
-PATIENCE_MILLISECONDS = 30_000
+PATIENCE_MILLISECONDS = 60_000
 """Two cores may be shared with other tests."""
 expect.set_options(timeout=PATIENCE_MILLISECONDS)
 EXPECTED_COMPLAINTS = re.compile(r"Failed to load resource|ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED_ENCODING")
