@@ -19,8 +19,9 @@ from cinelet.domain.errors import CineletError
 from cinelet.jobs.keys import Keys, Role
 from cinelet.jobs.queue import LOCAL_OWNER, Admit
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
-"""For everybody; and what is below /docs."""
+OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/openapi.json", "/docs"})
+OPEN_FOLDERS = ("/docs/", "/web/")
+"""For everybody; the page asks for a key itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Access:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with its caller in its state, or answer why not."""
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or scope["path"].startswith("/docs/"):
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or scope["path"].startswith(OPEN_FOLDERS):
             await self._app(scope, receive, send)
             return
         try:

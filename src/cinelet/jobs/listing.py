@@ -10,9 +10,12 @@ from psycopg.sql import SQL, Composable, Composed, Identifier
 
 from cinelet.domain.errors import ValidationError
 from cinelet.jobs.generation import Generation, Position
+from cinelet.jobs.searching import pattern
 from cinelet.jobs.states import State
 
 MAX_PAGE = 1000
+# They have all that a page is mostly chosen and ordered by: `generations` is much wider, and is looked into for little.
+_OF_TEXTS = "texts.created_at", "generation_id", "texts.owner"
 
 
 def listing(
@@ -21,6 +24,7 @@ def listing(
     model: str | None = None,
     batch: str | None = None,
     owner: str | None = None,
+    text: str | None = None,
     created_from: datetime | None = None,
     created_before: datetime | None = None,
     after: Position | None = None,
@@ -31,23 +35,29 @@ def listing(
     if not 1 <= limit <= MAX_PAGE:
         raise ValidationError(f"A page has 1-{MAX_PAGE} generations", {"limit": f"Must be between 1 and {MAX_PAGE}"})
     # Only the filters that are given: each set of them has an index of its own, and a plan of its own.
+    time, name, owners = ("created_at", "id", "owner") if text is None else _OF_TEXTS
     conditions: dict[str, Any] = {
         "state = %(state)s": state and state.value,
         "coalesce(model, requested_model) = %(model)s": model,
         "id IN (SELECT generation_id FROM batch_lines WHERE batch_id = %(batch)s)": batch,
-        "owner = %(owner)s": owner,
-        "created_at >= %(created_from)s": created_from,
-        "created_at < %(created_before)s": created_before,
-        f"(created_at, id) {'>' if oldest_first else '<'} (%(after_time)s, %(after_id)s)": after,
+        f"{owners} = %(owner)s": owner,
+        "folded LIKE %(pattern)s": text,
+        f"{time} >= %(created_from)s": created_from,
+        f"{time} < %(created_before)s": created_before,
+        f"({time}, {name}) {'>' if oldest_first else '<'} (%(after_time)s, %(after_id)s)": after,
     }
     given: list[Composable] = [SQL(condition) for condition, value in conditions.items() if value is not None]
     where = SQL(" WHERE ") + SQL(" AND ").join(given) if given else SQL("")
     statement = (
         SQL("SELECT ")
-        + SQL(", ").join(Identifier(column.name) for column in fields(Generation))
-        + SQL(" FROM generations")
+        + SQL(", ").join(Identifier("generations", column.name) for column in fields(Generation))
+        + SQL(
+            " FROM generations"
+            if text is None
+            else " FROM generation_texts texts JOIN generations ON id = generation_id"
+        )
         + where
-        + SQL(" ORDER BY created_at, id" if oldest_first else " ORDER BY created_at DESC, id DESC")
+        + SQL(f" ORDER BY {time}, {name}" if oldest_first else f" ORDER BY {time} DESC, {name} DESC")
         + SQL(" LIMIT %(rows)s")
     )
     values = {
@@ -55,6 +65,7 @@ def listing(
         "model": model,
         "batch": batch,
         "owner": owner,
+        "pattern": None if text is None else pattern(text),
         "created_from": created_from,
         "created_before": created_before,
         "after_time": after and after.created_at,

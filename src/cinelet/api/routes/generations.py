@@ -12,11 +12,13 @@ from fastapi.responses import Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from cinelet.api.cursor import cursor_of, position_of
-from cinelet.api.file_reply import spritesheet_reply, thumbnail_reply, video_reply
+from cinelet.api.file_reply import image_reply, spritesheet_reply, thumbnail_reply, video_reply
 from cinelet.api.state import Jobs, Who, WhoGenerates, found
 from cinelet.api.view import GenerationPage, GenerationView, event_of, view_of
 from cinelet.jobs.durable import DurableJobs
+from cinelet.jobs.events import Event
 from cinelet.jobs.generation import Generation
+from cinelet.jobs.searching import MAX_TEXT_CHARACTERS
 from cinelet.jobs.states import State
 
 HEARTBEAT_SECONDS = 15
@@ -24,6 +26,7 @@ MAX_POSITION = 2**63 - 1
 
 router = APIRouter(prefix="/v1/generations", tags=["generations"])
 Id = Annotated[str, Path(alias="generation_id", max_length=5000)]
+Redirect = Annotated[bool, Query(description="Whether the reply may send on to the store, where that signs links.")]
 
 
 @router.get("")
@@ -33,17 +36,22 @@ async def list_generations(  # noqa: PLR0917  (filters are named in an address)
     state: Literal["queued", "in_progress", "completed", "failed", "cancelled"] | None = None,
     model: Annotated[str | None, Query(max_length=500)] = None,
     batch: Annotated[str | None, Query(max_length=200)] = None,
+    text: Annotated[str | None, Query(min_length=1, max_length=MAX_TEXT_CHARACTERS)] = None,
     created_from: Annotated[float | None, Query(ge=0, le=4e9)] = None,
     created_before: Annotated[float | None, Query(ge=0, le=4e9)] = None,
     after: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> GenerationPage:
-    """List generations, the newest first. after: `next` of the page before. Times are seconds since the epoch."""
+    """List generations, the newest first. after: `next` of the page before. text: a part of the prompt, in any case.
+
+    Times are seconds since the epoch.
+    """
     page = await jobs.ledger.list(
         state=None if state is None else State(state),
         model=model,
         batch=batch,
         owner=caller.sees,
+        text=text,
         created_from=_time(created_from),
         created_before=_time(created_before),
         after=position_of(after),
@@ -55,8 +63,10 @@ async def list_generations(  # noqa: PLR0917  (filters are named in an address)
 
 @router.get("/{generation_id}", name="show_generation")
 async def show_generation(generation_id: Id, jobs: Jobs, caller: Who) -> GenerationView:
-    """Show one generation."""
-    return view_of(await found(jobs, generation_id, caller))
+    """Show one generation, and its place in the queue while it waits."""
+    generation = await found(jobs, generation_id, caller)
+    waits = generation.state is State.QUEUED
+    return view_of(generation, position=await jobs.ledger.position(generation.id) if waits else None)
 
 
 @router.get("/{generation_id}/events", response_class=EventSourceResponse)
@@ -72,21 +82,33 @@ async def watch_generation(
 
 
 @router.get("/{generation_id}/video", response_class=Response)
-async def video_of_generation(generation_id: Id, request: Request, jobs: Jobs, caller: Who) -> Response:
+async def video_of_generation(
+    generation_id: Id, request: Request, jobs: Jobs, caller: Who, redirect: Redirect = True
+) -> Response:
     """Return the video, whole or a range of it."""
-    return await video_reply(request, await found(jobs, generation_id, caller))
+    return await video_reply(request, await found(jobs, generation_id, caller), redirect=redirect)
 
 
 @router.get("/{generation_id}/thumbnail", response_class=Response)
-async def thumbnail_of_generation(generation_id: Id, request: Request, jobs: Jobs, caller: Who) -> Response:
+async def thumbnail_of_generation(
+    generation_id: Id, request: Request, jobs: Jobs, caller: Who, redirect: Redirect = True
+) -> Response:
     """Return a picture of the video: WebP, or JPEG where `Accept` prefers it."""
-    return await thumbnail_reply(request, await found(jobs, generation_id, caller))
+    return await thumbnail_reply(request, await found(jobs, generation_id, caller), redirect=redirect)
 
 
 @router.get("/{generation_id}/spritesheet", response_class=Response)
-async def spritesheet_of_generation(generation_id: Id, request: Request, jobs: Jobs, caller: Who) -> Response:
+async def spritesheet_of_generation(
+    generation_id: Id, request: Request, jobs: Jobs, caller: Who, redirect: Redirect = True
+) -> Response:
     """Return up to 25 frames, evenly spaced, in one WebP picture; its layout is in `result` and in the headers."""
-    return await spritesheet_reply(request, await found(jobs, generation_id, caller))
+    return await spritesheet_reply(request, await found(jobs, generation_id, caller), redirect=redirect)
+
+
+@router.get("/{generation_id}/image", response_class=Response)
+async def image_of_generation(generation_id: Id, request: Request, jobs: Jobs, caller: Who) -> Response:
+    """Return the image that it begins with."""
+    return await image_reply(request, await found(jobs, generation_id, caller))
 
 
 @router.post("/{generation_id}/cancel")
@@ -105,15 +127,23 @@ async def delete_generation(generation_id: Id, jobs: Jobs, caller: WhoGenerates)
     await jobs.queue.delete(generation)
 
 
+async def facts_of(jobs: DurableJobs, event: Event, *, with_position: bool = True) -> dict[str, Any]:
+    """Return an event as clients see it: with its place in the queue while it waits, with its generation at the end.
+
+    with_position: False leaves the place out.
+    """
+    facts: dict[str, Any] = event_of(event)
+    if event.state is State.QUEUED:
+        facts["position"] = await jobs.ledger.position(event.generation_id) if with_position else None
+    if event.state.final and (ended := await jobs.ledger.get(event.generation_id)) is not None:
+        facts["generation"] = view_of(ended).model_dump()
+    return facts
+
+
 async def _told(jobs: DurableJobs, generation: Generation, *, after: int) -> AsyncIterator[ServerSentEvent]:
     async for event in jobs.events.watch(generation.id, after=after):
-        data: dict[str, Any] = event_of(event)
-        if event.state is State.QUEUED:
-            data["position"] = await jobs.ledger.position(generation)
         name = event.state.value if event.state.final else "progress"
-        if event.state.final and (ended := await jobs.ledger.get(generation.id)) is not None:
-            data["generation"] = view_of(ended).model_dump()
-        yield ServerSentEvent(json.dumps(data), event=name, id=str(event.position))
+        yield ServerSentEvent(json.dumps(await facts_of(jobs, event)), event=name, id=str(event.position))
 
 
 def _time(seconds: float | None) -> datetime | None:

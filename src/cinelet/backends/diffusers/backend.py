@@ -149,6 +149,9 @@ class DiffusersBackend:
     def _run(
         self, request: VideoRequest, context: Context, folder: ModelFolder, reference: ModelReference
     ) -> GeneratedVideo:
+        # The libraries are part of it: the first time they take longer than a small model.
+        began = time.monotonic()
+        context.report(Stage.LOADING, 0.0, measured=False)
         from cinelet.backends.diffusers import running
         from cinelet.backends.diffusers.arguments import check_task, find_class, pipeline_classes
         from cinelet.backends.diffusers.families import family_of
@@ -162,8 +165,6 @@ class DiffusersBackend:
         classes = pipeline_classes(folder, family)
         check_task(request.task, classes, str(reference))
         plan = make_plan(request, self._model(folder, classes, request.task))
-        began = time.monotonic()
-        context.report(Stage.LOADING, 0.0, measured=False)
         context.check()
         if self._pipelines is None:
             self._pipelines = PipelineCache(device=self._device, size=self._kept_models)

@@ -1,0 +1,5 @@
+import { html } from "../html.js";
+
+export function Batch() {
+  return html`<h1 tabindex="-1">Batch</h1>`;
+}
