@@ -37,6 +37,18 @@ EXAMPLES = (
 """Prompts that it draws well, whatever the seed."""
 
 
+SIGNATURE = {
+    "tasks": ["image-to-video", "text-to-video"],
+    "parameters": [
+        *("codec", "duration", "fps", "guidance_scale", "height", "image", "image_fit", "negative_prompt"),
+        *("num_inference_steps", "preset", "prompt", "seed", "width"),
+    ],
+    "frames": [4, 1, 1],
+    "size_multiple": 32,
+}
+"""What the pipeline's class tells; a test of the embedded model compares the two."""
+
+
 def assemble(folder: Path, *, average: bool = True) -> LTXPipeline:
     """Build the pipeline of a run, in single precision."""
     state = checkpoint.load(folder / "transformer.pt")
@@ -79,6 +91,7 @@ def card(folder: Path) -> dict[str, Any]:
         "filler_words": list(world.FILLER_WORDS),
         "examples": list(EXAMPLES),
         "trained_samples": int(state["samples"]),
+        "signature": SIGNATURE,
     }
 
 

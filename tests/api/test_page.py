@@ -10,7 +10,9 @@ import pytest
 
 from cinelet.web import FOLDER
 
-FILES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.suffix in {".js", ".css", ".svg"})
+FILES = sorted(
+    path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.suffix in {".js", ".css", ".svg"}
+)
 
 
 def test_the_page_is_there_for_everybody_and_may_run_its_own_scripts_alone(client: httpx2.Client) -> None:
@@ -37,12 +39,24 @@ def test_nothing_is_loaded_from_elsewhere(name: str) -> None:
     text = (FOLDER / name).read_text(encoding="utf-8")
     elsewhere = re.findall(r"""(?:from|import|src|href|url)\s*[(=]?\s*["'(](?:https?:)?//[^"')]+""", text)
     assert elsewhere == []
-    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text) or "vendor" in name
+    assert (
+        not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text)
+        or "vendor" in name
+    )
 
 
 @pytest.mark.parametrize(
     "path",
-    ["../cli/app.py", "%2e%2e/cli/app.py", "..%2fcli%2fapp.py", "__init__.py", "vendor", "vendor/README.md", "no.js", "a%00.js"],
+    [
+        "../cli/app.py",
+        "%2e%2e/cli/app.py",
+        "..%2fcli%2fapp.py",
+        "__init__.py",
+        "vendor",
+        "vendor/README.md",
+        "no.js",
+        "a%00.js",
+    ],
 )
 def test_no_other_file_is_served(client: httpx2.Client, path: str) -> None:
     reply = client.get(f"/web/{path}")

@@ -12,16 +12,19 @@ from typing import Any
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.journeys.service_process import ServiceProcess, environment_of
 
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
 """The system's; a browser that a tool downloads is not used."""
 REQUIRED = os.environ.get("CINELET_TESTS_NEED_CHROMIUM") == "1"
 WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 PATIENCE_MILLISECONDS = 30_000
 """Two cores may be shared with other tests."""
+expect.set_options(timeout=PATIENCE_MILLISECONDS)
 EXPECTED_COMPLAINTS = re.compile(r"Failed to load resource|ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED_ENCODING")
 """What Chromium says itself of a reply that is an error, or of a service that is away."""
 

@@ -233,7 +233,9 @@ def test_again_keeps_the_seed_and_varying_does_not(opened: Opened, client: httpx
     first = newest_of(client)
     for button in ("Again", "Vary the seed"):
         page.get_by_role("button", name=button).click()
-        page.wait_for_function("id => document.querySelector('.panel-more a').href.includes(id) === false", arg=first["id"])
+        page.wait_for_function(
+            "id => document.querySelector('.panel-more a').href.includes(id) === false", arg=first["id"]
+        )
         expect(panel(page).locator("video")).to_be_visible()
         made = newest_of(client)
         assert made["result"]["cache"] == "made"

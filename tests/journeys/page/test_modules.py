@@ -91,11 +91,13 @@ def test_an_event_stream_is_read_the_same_wherever_it_is_cut(ask: Ask, page: Pag
     cut()
 
 
-VALUES = {"prompt": "it's a \"gull\"\n$HOME `ls` \\ !", "model": "hf:a/b:fal-ai", "seed": 7, "fallback": False}
+VALUES = {"prompt": 'it\'s a "gull"\n$HOME `ls` \\ !', "model": "hf:a/b:fal-ai", "seed": 7, "fallback": False}
 
 
 def test_what_is_copied_for_a_shell_says_exactly_what_was_asked(ask: Ask) -> None:
-    words = shlex.split(ask("snippets.js", "asCurl", VALUES, {"image": False, "origin": "http://h:1", "needsKey": True}))
+    words = shlex.split(
+        ask("snippets.js", "asCurl", VALUES, {"image": False, "origin": "http://h:1", "needsKey": True})
+    )
     assert words[:2] == ["curl", "http://h:1/v1/text-to-video"]
     assert json.loads(words[words.index("-d") + 1]) == VALUES
     assert "Authorization: Bearer $CINELET_KEY" in words

@@ -102,7 +102,9 @@ def test_a_key_that_is_revoked_meanwhile_leads_back_to_the_sign_in(
     import json
 
     (key,) = (one for one in json.loads(listed.stdout) if one["name"] == "gone")
-    subprocess.run([sys.executable, "-m", "cinelet", "keys", "revoke", key["id"]], env=environment, timeout=60, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "cinelet", "keys", "revoke", key["id"]], env=environment, timeout=60, check=True
+    )
     page.get_by_label("Duration").fill("1")
     ask(page, "too late")
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cinelet.clock import until_ended
-from cinelet.domain.backend import Capabilities, Context, GeneratedVideo
+from cinelet.domain.backend import Capabilities, Context, FrameRule, GeneratedVideo
 from cinelet.domain.condition import Condition, Device
 from cinelet.domain.errors import ModelUnsupportedError
 from cinelet.domain.model import ModelReference
@@ -62,7 +62,8 @@ class DiffusersBackend:
 
     async def capabilities(self, model: ModelReference) -> Capabilities:
         """Read the model's files, without its weights; a Hub model's configuration is downloaded if need be."""
-        return await self._start(self._capabilities, model)
+        known = await asyncio.to_thread(self._known, model)
+        return known or await self._start(self._introspected, model)
 
     async def generate(self, request: VideoRequest, context: Context) -> GeneratedVideo:
         """Make the video in a thread. Cancelling the awaiting task cancels the context and waits for the thread."""
@@ -89,7 +90,8 @@ class DiffusersBackend:
 
     async def aclose(self) -> None:
         """Wait for the running generation, then forget the loaded models."""
-        await self._start(self._close)
+        # Where nothing was ever loaded, nothing is to be silenced, which would load it.
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._close)
         self._threads.shutdown(wait=False)
 
     def _start(self, work: Callable[..., _Result], *arguments: Any) -> asyncio.Future[_Result]:
@@ -105,7 +107,33 @@ class DiffusersBackend:
                 self._pipelines.clear()
                 self._pipelines = None
 
-    def _capabilities(self, reference: ModelReference) -> Capabilities:
+    def _known(self, reference: ModelReference) -> Capabilities | None:
+        """Return what a model of the package can do, where its files alone say it."""
+        from cinelet.backends.diffusers.loading import device_without_torch
+
+        device = device_without_torch(self._device)
+        if device is None or reference.name not in self._directories or reference.scheme != reference.name:
+            return None
+        folder = self._folder(reference, context=None, weights=False)
+        signature = folder.card.signature
+        if signature is None:
+            return None
+        multiple, offset, minimum = signature.frames
+        return Capabilities(
+            model=str(reference),
+            tasks=frozenset(signature.tasks),
+            runs_on=_this_machine(device),
+            parameters=frozenset(signature.parameters),
+            native_fps=folder.card.native_fps,
+            frame_rule=FrameRule(multiple, offset, minimum, folder.card.max_frames),
+            size_multiple=signature.size_multiple,
+            default_size=folder.card.default_size,
+            default_steps=folder.card.default_steps,
+            default_guidance=folder.card.default_guidance,
+            **_of_card(folder),
+        )
+
+    def _introspected(self, reference: ModelReference) -> Capabilities:
         from cinelet.backends.diffusers.arguments import pipeline_classes
         from cinelet.backends.diffusers.families import family_of
         from cinelet.backends.diffusers.loading import choose_device
@@ -121,7 +149,7 @@ class DiffusersBackend:
         return Capabilities(
             model=str(reference),
             tasks=frozenset(classes),
-            runs_on=f"this machine ({choose_device(self._device)})",
+            runs_on=_this_machine(choose_device(self._device)),
             parameters=frozenset().union(*(model.honoured() for model in models.values())) - POLICY_FIELDS,
             native_fps=first.native_fps,
             frame_rule=first.grid.frames,
@@ -129,10 +157,7 @@ class DiffusersBackend:
             default_size=first.grid.default_size,
             default_steps=steps,
             default_guidance=by_signature if guidance is None else guidance,
-            license=folder.card.license,
-            description=folder.card.description or f"{folder.class_name} of diffusers",
-            vocabulary=folder.card.vocabulary,
-            examples=folder.card.examples,
+            **_of_card(folder),
         )
 
     def _generate(self, request: VideoRequest, context: Context) -> GeneratedVideo:
@@ -252,6 +277,20 @@ def _quietly(work: Callable[..., _Result], *arguments: Any) -> _Result:
 
     with quiet_libraries():
         return work(*arguments)
+
+
+def _this_machine(device: str) -> str:
+    return f"this machine ({device})"
+
+
+def _of_card(folder: ModelFolder) -> dict[str, Any]:
+    """Return what a model says of itself."""
+    return {
+        "license": folder.card.license,
+        "description": folder.card.description or f"{folder.class_name} of diffusers",
+        "vocabulary": folder.card.vocabulary,
+        "examples": folder.card.examples,
+    }
 
 
 def _guider_scale(folder: ModelFolder) -> float | None:

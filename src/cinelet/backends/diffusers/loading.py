@@ -6,6 +6,7 @@ import gc
 import inspect
 from collections import OrderedDict
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
 from cinelet.backends.diffusers.arguments import find_class
@@ -33,6 +34,11 @@ def choose_device(wanted: str | None) -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def device_without_torch(wanted: str | None) -> str | None:
+    """Return the device where it is known without loading PyTorch: its build for processors has no other."""
+    return "cpu" if wanted in {None, "cpu"} and version("torch").endswith("+cpu") else None
 
 
 def choose_dtype(device: str) -> Any:
