@@ -29,6 +29,7 @@ ROUTES = {
     ("GET", "/openapi.json"): OPEN,
     ("POST", "/v1/text-to-video"): GENERATE,
     ("POST", "/v1/image-to-video"): GENERATE,
+    ("POST", "/v1/estimate"): GENERATE,
     ("GET", "/v1/generations"): READ,
     ("GET", "/v1/generations/{generation_id}"): READ,
     ("GET", "/v1/generations/{generation_id}/events"): READ,
