@@ -1,4 +1,4 @@
-"""Make the pictures of the page: `make screenshots`, or `python -m docs.screenshots --all FOLDER` for every width and theme.
+"""Make the pictures of the page: `make screenshots`, or `python -m docs.screenshots --all FOLDER` for every width.
 
 A service of its own makes a few videos with the embedded model; the system's Chromium looks at them. `DIGEST` says of
 which state of the page the pictures are, and a test says when that is not the present one.
@@ -112,9 +112,8 @@ def take(browser: Browser, client: httpx2.Client, folder: Path, *, everything: b
     folder.mkdir(parents=True, exist_ok=True)
     url = str(client.base_url).rstrip("/")
     for name, view in views(client).items():
-        shapes = (
-            [(width, theme) for width in WIDTHS for theme in ("light", "dark")] if everything else [("desk", "light")]
-        )
+        every = [(width, theme) for width in WIDTHS for theme in ("light", "dark")]
+        shapes = every if everything else [("desk", "light")]
         for width, theme in shapes:
             page = browser.new_page(
                 viewport={"width": WIDTHS[width] if everything else 1280, "height": HEIGHT},

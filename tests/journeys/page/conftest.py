@@ -127,7 +127,7 @@ def opened(page: Page, service: ServiceProcess) -> Callable[[str], Page]:
 
 
 def made(client: httpx2.Client, prompt: str = "a red circle moving left", **values: Any) -> dict[str, Any]:
-    """Return a generation that has ended, made over HTTP: the embedded model's, small, unless `values` say otherwise."""
+    """Return a generation that has ended: a small one of the embedded model, unless `values` say otherwise."""
     body = {"prompt": prompt, "duration": 1, "num_inference_steps": 2, "width": 64, "height": 64, **values}
     reply = client.post("/v1/text-to-video", json=body, headers={"prefer": "wait=60"})
     assert reply.status_code in {200, 202}, reply.text
