@@ -116,5 +116,6 @@ class Served:
             worker.stop()
             if working is not None:
                 await working
+        self.app.state.cinelet.jobs.events.end_watches()  # as `serve` does
         server.should_exit = True
         await serving

@@ -41,6 +41,7 @@ def test_the_service_does_what_its_description_says(keyed: tuple[Served, str], t
     command = [sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()"]
     command += ["--config-file", str(config), "run", f"{served.url}/openapi.json", "--seed", "7", "--no-color"]
     command += ["--checks", "all", "--phases", "examples,coverage,fuzzing,stateful", "--max-examples", str(EXAMPLES)]
+    command += ["--exclude-path", "/v1/events"]  # its answer has no end
     command += ["-H", f"Authorization: Bearer {secret}"]
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     found = subprocess.run(

@@ -301,11 +301,11 @@ def test_higher_priorities_go_first_and_the_position_says_so(with_shop):
         low = await shop.submit("low")
         high = await shop.submit("high", options={"priority": 5})
         middle = await shop.submit("middle", options={"priority": 1})
-        places = [await shop.ledger.position(one) for one in (low, high, middle)]
+        places = [await shop.ledger.position(one.id) for one in (low, high, middle)]
         async with shop.working(remote=1):
             for one in (low, high, middle):
                 await shop.ended(one)
-        return places, await shop.ledger.position(low)
+        return places, await shop.ledger.position(low.id)
 
     places, after = with_shop(work, make_backend=lambda: backend)
     assert (places, after) == ([2, 0, 1], None)

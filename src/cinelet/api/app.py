@@ -13,7 +13,18 @@ from cinelet.api.access import Access
 from cinelet.api.body_limit import FIELDS_BYTES, BodyLimit
 from cinelet.api.errors import REPLIES, answer_errors
 from cinelet.api.request_id import RequestId
-from cinelet.api.routes import batches, generations, health, image_to_video, models, page, text_to_video, videos, webhooks
+from cinelet.api.routes import (
+    batches,
+    events,
+    generations,
+    health,
+    image_to_video,
+    models,
+    page,
+    text_to_video,
+    videos,
+    webhooks,
+)
 from cinelet.api.state import State
 from cinelet.assembly import durable_jobs
 from cinelet.clock import Clock
@@ -45,7 +56,7 @@ def make_app(config: Config, *, open_to_all: bool = False, clock: Clock | None =
     )
     answer_errors(app)
     # Routes are tried in order: what is asked most comes first.
-    for routes in (videos, generations, text_to_video, image_to_video, batches, webhooks, models, health, page):
+    for routes in (videos, generations, events, text_to_video, image_to_video, batches, webhooks, models, health, page):
         app.include_router(routes.router)
     app.add_middleware(BodyLimit, max_bytes=round(config.max_image_size * _BASE64) + FIELDS_BYTES)
     app.add_middleware(Access, open_to_all=open_to_all, clock=clock)

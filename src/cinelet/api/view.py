@@ -39,6 +39,8 @@ class GenerationView(BaseModel):
     step: int
     steps: int
     eta_seconds: float | None
+    position: int | None = None
+    """How many wait before it, where it waits and is asked for alone."""
     note: str
     model: str | None
     """What made it, once that is known."""
@@ -64,8 +66,8 @@ class GenerationPage(BaseModel):
     next: str | None
 
 
-def view_of(generation: Generation) -> GenerationView:
-    """Return a generation as clients see it."""
+def view_of(generation: Generation, *, position: int | None = None) -> GenerationView:
+    """Return a generation as clients see it. position: in its queue, where somebody has looked."""
     result = generation.result
     request = {name: value for name, value in generation.request.items() if name != IMAGE_KEY}
     if IMAGE_KEY in generation.request:
@@ -78,6 +80,7 @@ def view_of(generation: Generation) -> GenerationView:
         step=generation.step,
         steps=generation.steps,
         eta_seconds=generation.eta_seconds,
+        position=position,
         note=generation.note,
         model=generation.model,
         requested_model=generation.requested_model,

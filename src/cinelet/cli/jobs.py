@@ -74,6 +74,7 @@ def list_jobs(
     *,
     state: Annotated[str | None, typer.Option(help="Only queued, in_progress, completed, failed or cancelled.")] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Only those of this model.")] = None,
+    text: Annotated[str | None, typer.Option(help="Only those whose prompt has this in it, in whatever case.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -84,7 +85,8 @@ def list_jobs(
         raise ValidationError(f"There is no state {state!r}; the states are {', '.join(State)}", {"state": "Unknown"})
 
     async def listed(jobs: DurableJobs) -> None:
-        page = await jobs.ledger.list(state=None if state is None else State(state), model=model, limit=limit)
+        chosen = None if state is None else State(state)
+        page = await jobs.ledger.list(state=chosen, model=model, text=text or None, limit=limit)
         if as_json:
             typer.echo(json.dumps([facts_of(generation) for generation in page.generations]))
             return
@@ -107,7 +109,7 @@ def show(generation_id: Id, *, as_json: AsJson = False) -> None:
         if as_json:
             typer.echo(json.dumps(facts_of(generation)))
             return
-        typer.echo("\n".join(_details(generation, position=await jobs.ledger.position(generation))))
+        typer.echo("\n".join(_details(generation, position=await jobs.ledger.position(generation.id))))
 
     _with_jobs(shown)
 

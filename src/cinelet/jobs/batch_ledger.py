@@ -22,6 +22,7 @@ from cinelet.jobs.generation import Position, new_id
 from cinelet.jobs.idempotency import request_hash
 from cinelet.jobs.ledger import IMAGE_KEY
 from cinelet.jobs.rows import CANCEL, COLUMNS, as_json, generation_of
+from cinelet.jobs.searching import folded_prompt
 from cinelet.jobs.states import State
 from cinelet.jobs.usage import asked_seconds
 
@@ -101,7 +102,7 @@ class BatchLedger:
         await _copy(
             connection,
             "batch_requests (batch_id, line_number, generation_id, owner, request, requested_model, queue, priority,"
-            " cache_key, image_key, webhook_url, video_seconds, request_hash)",
+            " cache_key, image_key, webhook_url, video_seconds, request_hash, folded)",
             (
                 (
                     values["id"],
@@ -117,6 +118,7 @@ class BatchLedger:
                     line.webhook_url or standing_webhook_url,
                     asked_seconds(line.request),
                     request_hash(line.request, line.requested_model),
+                    folded_prompt(line.request),
                 )
                 for line in lines
                 if line.error is None

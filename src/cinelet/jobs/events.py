@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
 from cinelet.clock import Clock, SystemClock, cancel_task
 from cinelet.jobs.database import Database
+from cinelet.jobs.feed import Feed, Signal, Told
 from cinelet.jobs.generation import Generation
 from cinelet.jobs.ledger import JobLedger
 from cinelet.jobs.states import State
@@ -74,6 +75,7 @@ class Events:
         self._clock: Clock = clock or SystemClock()
         self._watchers: dict[str, set[asyncio.Queue[Event | None]]] = {}
         self._listeners: set[Callable[[Event], None]] = set()
+        self._feed = Feed()
         self._listening: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._watches_end = False
@@ -94,7 +96,8 @@ class Events:
     def end_watches(self) -> None:
         """Let everybody who watches hear what has happened up to now, and then no more: this process is to stop."""
         self._watches_end = True
-        self._missed()
+        self._send_to_the_table()
+        self._feed.end()
 
     async def aclose(self) -> None:
         """Stop listening; whoever watches hears no more."""
@@ -147,6 +150,14 @@ class Events:
             if not watchers:
                 del self._watchers[generation_id]
 
+    async def watch_all(self, *, owner: str | None) -> AsyncGenerator[Told | Signal]:
+        """Return what gives everything that happens to the generations of an owner (None: of any), until watches end.
+
+        Nothing from before is told. Raises `DatabaseUnavailableError` where nothing can be heard.
+        """
+        await self.start()
+        return self._feed.watch(owner)
+
     async def _replayed(self, generation_id: str, *, after: int) -> AsyncIterator[Event]:
         async with self._database.connection() as connection:
             rows = await connection.execute(
@@ -165,13 +176,14 @@ class Events:
     async def _listen(self) -> None:
         async for told in self._database.listen([f"{self._database.schema}_generations"], clock=self._clock):
             if told is None:
-                self._missed()
+                self._send_to_the_table()
+                self._feed.missed()
                 self._ready.set()
             else:
                 self._heard(told[1])
 
-    def _missed(self) -> None:
-        """Send every watcher to the table."""
+    def _send_to_the_table(self) -> None:
+        """Let everybody who watches one generation read what he may have missed."""
         for watchers in self._watchers.values():
             for heard in watchers:
                 heard.put_nowait(None)
@@ -180,7 +192,7 @@ class Events:
         # Every process hears of every generation, and most are nobody's concern here: to read one costs more.
         named = _ID.search(payload)
         watched = named is not None and named[0] in self._watchers
-        if not (watched or self._listeners):
+        if not (watched or self._listeners or self._feed.watched):
             return
         told = json.loads(payload)
         event = Event.read(told["position"], told["generation_id"], datetime.fromisoformat(told["at"]), told["data"])
@@ -188,6 +200,7 @@ class Events:
             heard.put_nowait(event)
         for call in list(self._listeners):
             call(event)
+        self._feed.tell(event, owner=told["owner"])
 
 
 async def forget_old(database: Database) -> int:

@@ -23,6 +23,7 @@ from cinelet.jobs.generation import Generation, Page, Position, is_id, new_id
 from cinelet.jobs.idempotency import check_key, is_storable, request_hash
 from cinelet.jobs.listing import listing
 from cinelet.jobs.rows import CANCEL, COLUMNS, INSERT, RETURNING, as_json, generation_of, one
+from cinelet.jobs.searching import folded_prompt
 from cinelet.jobs.states import State
 from cinelet.jobs.usage import asked_seconds
 
@@ -92,6 +93,7 @@ class JobLedger:
             "idempotency_key": idempotency_key,
             "request_hash": request_hash(request, requested_model),
             "webhook_url": webhook_url,
+            "folded": folded_prompt(request),
         }
         async with self._connection(connection) as opened:
             while True:
@@ -231,7 +233,7 @@ class JobLedger:
         )
         return cancelled or await self.get(generation_id, owner=owner)
 
-    async def position(self, generation: Generation) -> int | None:
+    async def position(self, generation_id: str) -> int | None:
         """Return how many generations wait before this one in its queue; None where it does not wait."""
         async with self._database.connection() as connection:
             row = await connection.execute(
@@ -239,7 +241,7 @@ class JobLedger:
                 " AND other.state = 'queued' AND (other.priority > own.priority"
                 " OR (other.priority = own.priority AND other.created_at < own.created_at)))"
                 " FROM generations own WHERE own.id = %s AND own.state = 'queued'",
-                [generation.id],
+                [generation_id],
             )
             found = await row.fetchone()
         return None if found is None else int(found[0])
@@ -302,6 +304,7 @@ class JobLedger:
         model: str | None = None,
         batch: str | None = None,
         owner: str | None = None,
+        text: str | None = None,
         created_from: datetime | None = None,
         created_before: datetime | None = None,
         after: Position | None = None,
@@ -311,6 +314,7 @@ class JobLedger:
         """Return a page, the newest first if not told otherwise.
 
         model: what made it, or what was asked for while nothing has. batch: the id of the one that it came in.
+        text: a part of the prompt, in whatever case.
         """
         if not all(is_storable(text) for text in (model, batch) if text is not None):
             return Page((), None)
@@ -319,6 +323,7 @@ class JobLedger:
             model=model,
             batch=batch,
             owner=owner,
+            text=text,
             created_from=created_from,
             created_before=created_before,
             after=after,

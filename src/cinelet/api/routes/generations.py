@@ -16,7 +16,9 @@ from cinelet.api.file_reply import spritesheet_reply, thumbnail_reply, video_rep
 from cinelet.api.state import Jobs, Who, WhoGenerates, found
 from cinelet.api.view import GenerationPage, GenerationView, event_of, view_of
 from cinelet.jobs.durable import DurableJobs
+from cinelet.jobs.events import Event
 from cinelet.jobs.generation import Generation
+from cinelet.jobs.searching import MAX_TEXT_CHARACTERS
 from cinelet.jobs.states import State
 
 HEARTBEAT_SECONDS = 15
@@ -33,17 +35,22 @@ async def list_generations(  # noqa: PLR0917  (filters are named in an address)
     state: Literal["queued", "in_progress", "completed", "failed", "cancelled"] | None = None,
     model: Annotated[str | None, Query(max_length=500)] = None,
     batch: Annotated[str | None, Query(max_length=200)] = None,
+    text: Annotated[str | None, Query(min_length=1, max_length=MAX_TEXT_CHARACTERS)] = None,
     created_from: Annotated[float | None, Query(ge=0, le=4e9)] = None,
     created_before: Annotated[float | None, Query(ge=0, le=4e9)] = None,
     after: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> GenerationPage:
-    """List generations, the newest first. after: `next` of the page before. Times are seconds since the epoch."""
+    """List generations, the newest first. after: `next` of the page before. text: a part of the prompt, in any case.
+
+    Times are seconds since the epoch.
+    """
     page = await jobs.ledger.list(
         state=None if state is None else State(state),
         model=model,
         batch=batch,
         owner=caller.sees,
+        text=text,
         created_from=_time(created_from),
         created_before=_time(created_before),
         after=position_of(after),
@@ -55,8 +62,10 @@ async def list_generations(  # noqa: PLR0917  (filters are named in an address)
 
 @router.get("/{generation_id}", name="show_generation")
 async def show_generation(generation_id: Id, jobs: Jobs, caller: Who) -> GenerationView:
-    """Show one generation."""
-    return view_of(await found(jobs, generation_id, caller))
+    """Show one generation, and its place in the queue while it waits."""
+    generation = await found(jobs, generation_id, caller)
+    waits = generation.state is State.QUEUED
+    return view_of(generation, position=await jobs.ledger.position(generation.id) if waits else None)
 
 
 @router.get("/{generation_id}/events", response_class=EventSourceResponse)
@@ -105,15 +114,23 @@ async def delete_generation(generation_id: Id, jobs: Jobs, caller: WhoGenerates)
     await jobs.queue.delete(generation)
 
 
+async def facts_of(jobs: DurableJobs, event: Event, *, with_position: bool = True) -> dict[str, Any]:
+    """Return an event as clients see it: with its place in the queue while it waits, with its generation at the end.
+
+    with_position: False leaves the place out.
+    """
+    facts: dict[str, Any] = event_of(event)
+    if event.state is State.QUEUED:
+        facts["position"] = await jobs.ledger.position(event.generation_id) if with_position else None
+    if event.state.final and (ended := await jobs.ledger.get(event.generation_id)) is not None:
+        facts["generation"] = view_of(ended).model_dump()
+    return facts
+
+
 async def _told(jobs: DurableJobs, generation: Generation, *, after: int) -> AsyncIterator[ServerSentEvent]:
     async for event in jobs.events.watch(generation.id, after=after):
-        data: dict[str, Any] = event_of(event)
-        if event.state is State.QUEUED:
-            data["position"] = await jobs.ledger.position(generation)
         name = event.state.value if event.state.final else "progress"
-        if event.state.final and (ended := await jobs.ledger.get(generation.id)) is not None:
-            data["generation"] = view_of(ended).model_dump()
-        yield ServerSentEvent(json.dumps(data), event=name, id=str(event.position))
+        yield ServerSentEvent(json.dumps(await facts_of(jobs, event)), event=name, id=str(event.position))
 
 
 def _time(seconds: float | None) -> datetime | None:
