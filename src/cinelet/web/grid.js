@@ -5,7 +5,8 @@ import { Store } from "./store.js";
 const LEAST = 250;
 const LEAST_ON_A_PHONE = 150;
 const GAP = 16;
-const ROWS = 4;
+// Of a chunk. What comes near is drawn chunk by chunk: the fewer rows, the shorter each time, and the more chunks.
+const ROWS = 2;
 
 // columns; rowHeight: in pixels with the gap below it, 0 until a row was measured.
 export const grid = new Store({ columns: 4, rowHeight: 0 });

@@ -8,13 +8,14 @@ export function Reel({ generation, shape }) {
   const element = useRef();
   useEffect(() => {
     if (!url) return undefined;
+    const { style } = element.current;
     let frame = 0;
     const show = () => {
       const column = frame % columns;
       const row = Math.floor(frame / columns);
       // A position in percent is a share of what does not fit.
       const share = (index, count) => (count > 1 ? (100 * index) / (count - 1) : 0);
-      element.current.style.backgroundPosition = `${share(column, columns)}% ${share(row, rows)}%`;
+      style.backgroundPosition = `${share(column, columns)}% ${share(row, rows)}%`;
       frame = (frame + 1) % frames;
     };
     show();
@@ -23,11 +24,11 @@ export function Reel({ generation, shape }) {
   }, [url]);
   if (!url) return null;
   const wide = width / height >= shape;
-  const style = {
+  const looks = {
     aspectRatio: `${width} / ${height}`,
     backgroundImage: `url("${url}")`,
     backgroundSize: `${columns * 100}% ${rows * 100}%`,
     [wide ? "width" : "height"]: "100%",
   };
-  return html`<div class="reel" ref=${element} style=${style} aria-hidden="true"></div>`;
+  return html`<div class="reel" ref=${element} style=${looks} aria-hidden="true"></div>`;
 }

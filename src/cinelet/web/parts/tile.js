@@ -5,6 +5,7 @@ import { seconds, stage } from "../format.js";
 import { html, useState } from "../html.js";
 import { isFinal, useKnown } from "../live.js";
 import { useMedia } from "../media.js";
+import { useSettled } from "../nearness.js";
 import { linkTo } from "../router.js";
 import { useStore } from "../store.js";
 import { promptOf } from "./generation_panel.js";
@@ -84,7 +85,7 @@ function Picture({ generation }) {
 }
 
 function Thumbnail({ generation }) {
-  const url = useMedia(generation.links.thumbnail);
+  const url = useMedia(generation.links.thumbnail, useSettled());
   const [missing, setMissing] = useState(false);
   const { duration, thumbnail } = generation.result;
   return html`
