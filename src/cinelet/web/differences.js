@@ -6,13 +6,13 @@ const LEFT_OUT = new Set(["task", "model", "cache"]);
 const FIRST = ["prompt", "negative_prompt", "duration", "fps", "width", "height", "num_inference_steps", "guidance_scale", "seed"];
 
 const MEASURED = [
-  ["resolution", "Size", ({ resolution }) => resolution.replace("x", " × ")],
-  ["duration", "Duration", ({ duration }) => seconds(duration)],
-  ["frames", "Frames", ({ frames }) => String(frames)],
-  ["fps", "Frames a second", ({ fps }) => String(Number(fps.toFixed(3)))],
-  ["codec", "Codec", ({ codec, container }) => `${codec} in ${container}`],
-  ["video_size", "File", ({ video_size: size }) => bytes(size)],
-  ["generation_time", "Time to make it", ({ generation_time: time, cache }) => (cache === "hit" ? "from the cache" : seconds(time))],
+  ["Size", ({ resolution }) => resolution.replace("x", " × ")],
+  ["Duration", ({ duration }) => seconds(duration)],
+  ["Frames", ({ frames }) => String(frames)],
+  ["Frames a second", ({ fps }) => String(Number(fps.toFixed(3)))],
+  ["Codec", ({ codec, container }) => `${codec} in ${container}`],
+  ["File", ({ video_size: size }) => bytes(size)],
+  ["Time to make it", ({ generation_time: time, cache }) => (cache === "hit" ? "from the cache" : seconds(time))],
 ];
 
 function byImportance(one, other) {
@@ -20,9 +20,21 @@ function byImportance(one, other) {
   return place(one) - place(other) || one.localeCompare(other);
 }
 
-function row(name, values) {
-  const said = values.filter((value) => value !== null);
+// values: texts, null where there is nothing to compare. compared: what counts, where that is not the text.
+function row(name, values, compared = values) {
+  const said = compared.filter((value) => value !== null);
   return { name, values, differs: said.length > 1 && said.some((value) => value !== said[0]) };
+}
+
+// What was asked for; or else what was decided, which is said to be so.
+function askedFor(name) {
+  return ({ request, result }) => {
+    const asked = request[name] ?? null;
+    const value = asked ?? result?.applied?.[name] ?? null;
+    if (value === null) return { text: "the model's own", value: "" };
+    const text = name === "duration" ? seconds(value) : shown(value);
+    return { text: asked === null ? `${text}, not asked for` : text, value: String(value) };
+  };
 }
 
 // Groups of rows: [{title, rows: [{name, values, differs}]}]. generations: null for each of which nothing is known; a
@@ -33,25 +45,18 @@ export function differences(generations) {
   for (const generation of generations) {
     for (const name of Object.keys(generation?.request ?? {})) if (!LEFT_OUT.has(name)) names.add(name);
   }
-  const asked = [...names].sort(byImportance).map((name) =>
-    row(
-      capital(parameterName(name)),
-      of(({ request, result }) => {
-        // What was not asked for, and yet decided for this one.
-        const value = request[name] ?? result?.applied?.[name];
-        return value === undefined || value === null ? "the model's own" : shown(value);
-      }),
-    ),
-  );
-  const seeds = of(({ result }) => result && String(result.seed));
-  if (!names.has("seed")) asked.push(row("Seed", seeds));
+  const asked = [...names].sort(byImportance).map((name) => {
+    const values = of(askedFor(name));
+    return row(capital(parameterName(name)), values.map((one) => one && one.text), values.map((one) => one && one.value));
+  });
   const made = [
+    ...(generations.some((one) => one?.model && one.model !== one.requested_model) ? [row("Model asked for", of((one) => one.requested_model))] : []),
     row("Model", of(({ model, requested_model: requested }) => model ?? requested)),
-    ...["num_inference_steps", "guidance_scale"].filter((name) => !names.has(name)).map((name) =>
-      row(capital(parameterName(name)), of(({ result }) => (result ? shown(result.applied?.[name]) : null))),
+    ...["seed", "num_inference_steps", "guidance_scale"].filter((name) => !names.has(name)).map((name) =>
+      row(capital(parameterName(name)), of(({ result }) => (result ? shown(result.applied?.[name] ?? result[name]) : null))),
     ),
   ];
-  const measured = MEASURED.map(([, name, value]) => row(name, of(({ result }) => (result ? value(result) : null))));
+  const measured = MEASURED.map(([name, value]) => row(name, of(({ result }) => (result ? value(result) : null))));
   const changed = row(
     "Changed of what was asked",
     of(({ adjustments, result }) => (result ? adjustments.map(({ parameter }) => parameterName(parameter)).join(", ") || "nothing" : null)),

@@ -2,6 +2,9 @@
 import { html, useMemo, useState } from "../html.js";
 import { differences } from "../differences.js";
 
+// The least width of a column.
+const LEAST_REM = 6.5;
+
 // letters: what each generation is called.
 export function DifferenceTable({ letters, generations }) {
   const [only, setOnly] = useState(false);
@@ -13,7 +16,7 @@ export function DifferenceTable({ letters, generations }) {
       <label class="check"><input type="checkbox" checked=${only} onChange=${(event) => setOnly(event.target.checked)} />Differences only</label>
     </div>
     <div class="differences-scroll" tabindex="0" role="region" aria-label="Table of parameters and facts">
-      <table>
+      <table style=${{ minWidth: `${LEAST_REM * (letters.length + 1)}rem` }}>
         <thead>
           <tr>
             <th scope="col"><span class="unseen">What</span></th>
