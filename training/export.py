@@ -20,6 +20,33 @@ STEPS = 20
 GUIDANCE = 3.0
 MAX_FRAMES = 49
 CONTINUATION_FRAMES = 9
+EXAMPLES = (
+    "a red circle moving left on a black background",
+    "a yellow square moving right on a black background",
+    "a white triangle growing on a black background",
+    "an orange ball falling on a black background",
+    "a large purple triangle shrinking on a white background",
+    "a green triangle moving up on a black background",
+    "a blue triangle moving left on a white background",
+    "a large pink square moving up slowly on a black background",
+    "a big red triangle moving down on a gray background",
+    "a yellow triangle shrinking on a black background",
+    "an orange square sliding left on a white background",
+    "a green box moving down fast on a black background",
+)
+"""Prompts that it draws well, whatever the seed."""
+
+
+SIGNATURE = {
+    "tasks": ["image-to-video", "text-to-video"],
+    "parameters": [
+        *("codec", "duration", "fps", "guidance_scale", "height", "image", "image_fit", "negative_prompt"),
+        *("num_inference_steps", "preset", "prompt", "seed", "width"),
+    ],
+    "frames": [4, 1, 1],
+    "size_multiple": 32,
+}
+"""What the pipeline's class tells; a test of the embedded model compares the two."""
 
 
 def assemble(folder: Path, *, average: bool = True) -> LTXPipeline:
@@ -62,7 +89,9 @@ def card(folder: Path) -> dict[str, Any]:
         "continuation_frames": CONTINUATION_FRAMES,
         "vocabulary": {kind: list(words) for kind, words in world.vocabulary().items()},
         "filler_words": list(world.FILLER_WORDS),
+        "examples": list(EXAMPLES),
         "trained_samples": int(state["samples"]),
+        "signature": SIGNATURE,
     }
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from cinelet.domain.backend import Backend, Capabilities, Context, GeneratedVideo
+from cinelet.domain.condition import Condition, condition_of
 from cinelet.domain.errors import (
     CineletError,
     FileSizeError,
@@ -204,6 +205,10 @@ class VideoService:
     async def capabilities(self, model: str) -> Capabilities:
         """Say what a model can do here, without loading its weights."""
         return await self.backend.capabilities(ModelReference.parse(model))
+
+    def condition(self) -> Condition:
+        """Say what is loaded here and which hosts are left alone. Loads nothing; may be called from any thread."""
+        return condition_of(self.backend)
 
     async def previews(self, path: Path) -> Mapping[str, bytes]:
         """Return the pictures of a video file by their names, as `domain/preview.py` has them.

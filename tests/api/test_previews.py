@@ -34,6 +34,7 @@ def test_a_generation_says_where_everything_is(client: httpx2.Client, generation
     links = generation["links"]
     where = f"/v1/generations/{generation['id']}"
     names = {"self", "events", "video", "thumbnail", "spritesheet"}
+    assert links.pop("image") is None
     assert links == {name: where if name == "self" else f"{where}/{name}" for name in names}
     for link in links.values():
         assert client.get(link).status_code == 200
@@ -155,6 +156,16 @@ def test_a_store_that_signs_links_sends_everything_itself(on_a_bucket: Served) -
         sent = httpx2.get(reply.headers["location"])
         assert (sent.status_code, sent.headers["content-type"]) == (200, kind)
         assert sent.content[4:8] == b"ftyp" or sent.content[8:12] == b"WEBP"
+    # Whoever cannot follow a link elsewhere has it from here, and any part of it.
+    whole = httpx2.get(client.get(generation["links"]["video"]).headers["location"]).content
+    here = client.get(generation["links"]["video"], params={"redirect": "false"})
+    assert (here.status_code, here.content, here.headers["accept-ranges"]) == (200, whole, "bytes")
+    for wanted, first, last in (("5-9", 5, 10), ("-7", len(whole) - 7, len(whole)), ("10-", 10, len(whole))):
+        part = client.get(
+            generation["links"]["video"], params={"redirect": "false"}, headers={"range": f"bytes={wanted}"}
+        )
+        assert (part.status_code, part.content) == (206, whole[first:last])
+        assert part.headers["content-range"] == f"bytes {first}-{last - 1}/{len(whole)}"
     # One that was made before there were pictures:
     kept = on_a_bucket.with_jobs(lambda jobs: jobs.store.listed("previews"))
     assert len(kept) == 3
@@ -164,3 +175,21 @@ def test_a_store_that_signs_links_sends_everything_itself(on_a_bucket: Served) -
     assert len(on_a_bucket.with_jobs(lambda jobs: jobs.store.listed("previews"))) == 3
     assert client.delete(generation["links"]["self"]).status_code == 204
     assert on_a_bucket.with_jobs(lambda jobs: jobs.store.listed("previews")) == []
+
+
+@pytest.mark.parametrize(("kind", "media_type"), [("PNG", "image/png"), ("JPEG", "image/jpeg"), ("WEBP", "image/webp")])
+def test_the_image_that_a_video_begins_with_is_given_back_as_it_came(
+    client: httpx2.Client, kind: str, media_type: str
+) -> None:
+    file = BytesIO()
+    Image.new("RGB", (64, 48), "navy").save(file, kind)
+    form = {"duration": "1", "fps": "4", "prompt": kind}
+    sent = client.post("/v1/image-to-video", data=form, files={"image": file.getvalue()}).json()
+    reply = client.get(sent["links"]["image"])
+    assert (reply.status_code, reply.content) == (200, file.getvalue())
+    assert (reply.headers["content-type"], reply.headers["x-content-type-options"]) == (media_type, "nosniff")
+
+
+def test_a_video_of_text_alone_has_no_image(client: httpx2.Client, generation: dict[str, Any]) -> None:
+    reply = client.get(f"{generation['links']['self']}/image")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "no_image")

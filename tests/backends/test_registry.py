@@ -9,6 +9,7 @@ import pytest
 
 from cinelet.backends.registry import ENTRY_POINT_GROUP, BackendRegistry, installed_plugins
 from cinelet.domain.backend import Backend, Context
+from cinelet.domain.condition import CircuitCondition, Condition, Device, LoadedModel
 from cinelet.domain.errors import ModelUnsupportedError
 from cinelet.domain.model import ModelReference
 from cinelet.testing import BackendContract, ContractCase, FakeBackend
@@ -145,3 +146,16 @@ def test_a_model_is_in_the_state_that_its_backend_names() -> None:
     assert revision("embedded") is None, "its backend cannot tell"
     assert revision("hf:org/name") is None, "nobody serves it"
     assert revision("broken:model") is None, "its plugin does not load"
+
+
+def test_it_tells_how_all_backends_are_that_were_made_and_makes_none_for_that() -> None:
+    here, there = FakeBackend(), FakeBackend()
+    here.told = Condition(Device("cuda:0"), (LoadedModel("embedded", "cuda:0"),))
+    there.told = Condition(circuits=(CircuitCondition("hf:org/name:fal-ai", "open", 5, 30.0),))
+    registry = BackendRegistry(
+        {"embedded": lambda: here, "hf": lambda: there}, plugins=lambda: plugin("odd", f"{__name__}:Breaks")
+    )
+    assert registry.condition() == Condition()
+    for reference in ("hf:org/name", "embedded"):
+        backend_of(registry, reference)
+    assert registry.condition() == Condition(here.told.device, here.told.models, there.told.circuits)

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from cinelet.cli import app
+from cinelet.domain.backend import Capabilities
 from cinelet.domain.errors import AllModelsFailedError, ModelNotFoundError, RateLimitError
+from cinelet.domain.request import Task
+from cinelet.testing import FakeBackend
 from tests.cli.conftest import Command
 
 
@@ -85,6 +88,18 @@ def test_a_model_is_shown_with_what_it_can_do(cinelet: Command) -> None:
     assert "seed" in shown["parameters"]
     text = cinelet("models", "show", "fake:x").out
     assert "runs_on          this machine (fake)" in text.splitlines()
+
+
+def test_prompts_to_begin_with_are_shown(cinelet: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = Capabilities("fake:x", frozenset(Task), "nowhere", frozenset(), examples=("a gull", "two gulls"))
+
+    async def capabilities(*_: object) -> Capabilities:
+        return known
+
+    monkeypatch.setattr(FakeBackend, "capabilities", capabilities)
+    assert cinelet("models", "show", "fake:x", "--json").json["examples"] == ["a gull", "two gulls"]
+    lines = cinelet("models", "show", "fake:x").out.splitlines()
+    assert lines[-2:] == ["examples         a gull", "                 two gulls"]
 
 
 def test_probe_measures_a_file(cinelet: Command) -> None:

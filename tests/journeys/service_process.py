@@ -19,19 +19,28 @@ import psutil
 START_SECONDS = 60.0
 
 PLUGIN = """
+from cinelet.domain.errors import ProcessingError
 from cinelet.testing import FakeBackend
 
 def make():
     return FakeBackend(steps=10, step_seconds=0.03)
+
+def make_patient():
+    return FakeBackend(steps=100, step_seconds=0.1)
+
+def make_broken():
+    return FakeBackend(steps=2, error=ProcessingError("The lens is cracked", "denoising"), error_at_step=1)
 """
+SCHEMES = {"slow": "make", "patient": "make_patient", "broken": "make_broken"}
 
 
 def environment_of(folder: Path, *, data: Path) -> dict[str, str]:
-    """Return an environment with a plugin for the scheme `slow`, whose videos take a third of a second."""
+    """Return an environment with plugins: videos of `slow` take 0.3 s, those of `patient` 10, those of `broken` fail."""
     package = folder / "site" / "slow_videos-1.0.dist-info"
     package.mkdir(parents=True)
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: slow-videos\nVersion: 1.0\n")
-    (package / "entry_points.txt").write_text("[cinelet.backends]\nslow = slow_videos:make\n")
+    points = "".join(f"{scheme} = slow_videos:{name}\n" for scheme, name in SCHEMES.items())
+    (package / "entry_points.txt").write_text(f"[cinelet.backends]\n{points}")
     (package.parent / "slow_videos.py").write_text(PLUGIN)
     return {**os.environ, "PYTHONPATH": str(package.parent), "CINELET_DATA_DIR": str(data)}
 
@@ -45,16 +54,17 @@ def until(reached: Callable[[], bool], *, seconds: float = START_SECONDS, what: 
 
 
 class ServiceProcess:
-    """A service with its workers. log: what they said."""
+    """A service with its workers. port: 0 for any that is free. log: what they said."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], *, port: int = 0) -> None:
         self.log = ""
+        self._port = port
         self._environment = dict(environment)
         self._known: list[psutil.Process] = []
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "cinelet", "serve", "--port", "0"],
+            [sys.executable, "-m", "cinelet", "serve", "--port", str(self._port)],
             env=self._environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -167,3 +167,18 @@ async def _ended_in_spite(shop: Shop, made: list[Generation]) -> list[Generation
         except DatabaseError:
             assert time.monotonic() < end
             await asyncio.sleep(0.1)
+
+
+def test_a_worker_that_was_killed_is_listed_until_it_has_been_silent_for_thirty_seconds(with_farm):
+    async def work(shop: Shop, farm: Farm):
+        async with asyncio.timeout(30):
+            pid = farm.start()
+            while [worker.report.pid for worker in await shop.jobs.roster.list()] != [pid]:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+            farm.kill(pid)
+            assert len(await shop.jobs.roster.list()) == 1, "nobody can know yet"
+            async with shop.jobs.database.connection() as connection:
+                await connection.execute("UPDATE workers SET seen_at = seen_at - interval '30 seconds'")
+            assert list(await shop.jobs.roster.list()) == []
+
+    with_farm(work, backend="fake", steps=1, step_seconds=0)

@@ -82,6 +82,9 @@ def test_the_transformer_goes_on_from_its_last_checkpoint_and_the_result_is_a_pi
     assert size < 15_000_000
     card = json.loads((tmp_path / "weights" / "cinelet.json").read_text())
     assert card["vocabulary"]["color"] == list(world.COLORS)
+    shipped = json.loads((embedded.directory() / "cinelet.json").read_text())
+    assert card["examples"] == shipped["examples"]
+    assert card["signature"] == shipped["signature"]
     pipeline = DiffusionPipeline.from_pretrained(tmp_path / "weights", dtype=torch.float32, use_safetensors=True)
     pipeline.set_progress_bar_config(disable=True)
     image_pipeline = LTXImageToVideoPipeline.from_pipe(pipeline)

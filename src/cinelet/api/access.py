@@ -34,6 +34,8 @@ class Caller:
     """What his key may use; None for no limit at all."""
     webhook_url: str | None = field(default=None, repr=False)
     """Who is told of what he makes, where he names nobody."""
+    needs_key: bool = True
+    """Whether he would be nobody here without a key."""
 
     @property
     def sees(self) -> str | None:
@@ -46,8 +48,10 @@ class Caller:
         return self.allowance.admit if self.allowance is not None and self.allowance.limits_generations else None
 
 
-NOBODY_IN_PARTICULAR = Caller(LOCAL_OWNER, Role.GENERATE)
-"""Whoever asks where no key is needed."""
+ANYBODY = Caller(LOCAL_OWNER, Role.GENERATE, needs_key=False)
+"""Whoever asks where everybody is served."""
+WHOEVER_IS_HERE = Caller(LOCAL_OWNER, Role.ADMIN, needs_key=False)
+"""Whoever asks on this machine while there is no key: he could make one of an administrator."""
 
 
 class Access:
@@ -84,10 +88,10 @@ class Access:
     async def _caller(self, scope: Scope) -> Caller:
         keys: Keys = scope["app"].state.keys
         if self._open_to_all:
-            return NOBODY_IN_PARTICULAR
+            return ANYBODY
         if _came_to_loopback(scope) and not await keys.exist():
             _require_own_page(Headers(scope=scope))
-            return NOBODY_IN_PARTICULAR
+            return WHOEVER_IS_HERE
         scheme, _, secret = Headers(scope=scope).get("authorization", "").partition(" ")
         key = await keys.find(secret.strip()) if scheme.lower() == "bearer" else None
         if key is None:

@@ -14,7 +14,9 @@ from cinelet.api.body_limit import FIELDS_BYTES, BodyLimit
 from cinelet.api.errors import REPLIES, answer_errors
 from cinelet.api.request_id import RequestId
 from cinelet.api.routes import (
+    admin,
     batches,
+    caller,
     events,
     generations,
     health,
@@ -56,7 +58,8 @@ def make_app(config: Config, *, open_to_all: bool = False, clock: Clock | None =
     )
     answer_errors(app)
     # Routes are tried in order: what is asked most comes first.
-    for routes in (videos, generations, events, text_to_video, image_to_video, batches, webhooks, models, health, page):
+    asked_most = (videos, generations, events, text_to_video, image_to_video)
+    for routes in (*asked_most, batches, webhooks, models, caller, admin, health, page):
         app.include_router(routes.router)
     app.add_middleware(BodyLimit, max_bytes=round(config.max_image_size * _BASE64) + FIELDS_BYTES)
     app.add_middleware(Access, open_to_all=open_to_all, clock=clock)

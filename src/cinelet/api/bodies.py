@@ -8,10 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cinelet.domain.request import (
     MAX_FPS,
+    MAX_GUIDANCE,
     MAX_PROMPT_CHARACTERS,
     MAX_SEED,
     MAX_SIDE_PIXELS,
     MAX_STEPS,
+    MIN_SIDE_PIXELS,
     CacheMode,
     Codec,
     ImageFit,
@@ -44,13 +46,13 @@ class Parameters(BaseModel):
     """Frames a second."""
     num_inference_steps: int | None = Field(default=None, ge=1, le=MAX_STEPS)
     """Denoising steps."""
-    guidance_scale: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
+    guidance_scale: float | None = Field(default=None, ge=0, le=MAX_GUIDANCE, allow_inf_nan=False)
     """How closely to follow the prompt."""
     seed: int | None = Field(default=None, ge=0, le=MAX_SEED)
     """Repeats a video; chosen and reported where there is none."""
-    width: int | None = Field(default=None, ge=16, le=MAX_SIDE_PIXELS)
+    width: int | None = Field(default=None, ge=MIN_SIDE_PIXELS, le=MAX_SIDE_PIXELS)
     """Pixels; only together with height."""
-    height: int | None = Field(default=None, ge=16, le=MAX_SIDE_PIXELS)
+    height: int | None = Field(default=None, ge=MIN_SIDE_PIXELS, le=MAX_SIDE_PIXELS)
     """Pixels; only together with width."""
     preset: QualityPreset | None = None
     """Quality of the encoding."""

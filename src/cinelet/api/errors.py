@@ -67,6 +67,15 @@ class NoVideoError(CineletError):
         super().__init__(f"{generation_id} is {state}, so there is no video")
 
 
+class NoImageError(CineletError):
+    """A generation does not begin with an image."""
+
+    code = "no_image"
+
+    def __init__(self, generation_id: str) -> None:
+        super().__init__(f"{generation_id} was made of text alone, so there is no image")
+
+
 class NoSuchDeliveryError(CineletError):
     """There is no such delivery of a webhook, or it is somebody else's: the reply is the same."""
 
@@ -120,6 +129,7 @@ STATUS: tuple[tuple[type[CineletError], int], ...] = (
     (NoSuchGenerationError, HTTPStatus.NOT_FOUND),
     (NoSuchPageError, HTTPStatus.NOT_FOUND),
     (NoVideoError, HTTPStatus.CONFLICT),
+    (NoImageError, HTTPStatus.NOT_FOUND),
     (NoSuchDeliveryError, HTTPStatus.NOT_FOUND),
     (NoSuchBatchError, HTTPStatus.NOT_FOUND),
     (NotAuthenticatedError, HTTPStatus.UNAUTHORIZED),

@@ -12,54 +12,81 @@ from fastapi import Request
 from fastapi.responses import FileResponse, RedirectResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from cinelet.api.errors import NoVideoError
-from cinelet.api.ranges import range_of
+from cinelet.api.errors import NoImageError, NoVideoError
+from cinelet.api.ranges import bounds_of, range_of
 from cinelet.api.state import state_of
 from cinelet.api.view import previews_of
 from cinelet.domain.preview import SPRITESHEET, THUMBNAIL, THUMBNAIL_JPEG
 from cinelet.jobs.generation import Generation
-from cinelet.jobs.ledger import VIDEO_KEY
+from cinelet.jobs.ledger import IMAGE_KEY, VIDEO_KEY
+from cinelet.media.signature import HEAD_BYTES, kind_of
 from cinelet.storage.blobs import content_type
 
 PRESIGNED_SECONDS = 3600
+IMAGE_KINDS = {"PNG image": "image/png", "JPEG image": "image/jpeg", "WebP image": "image/webp"}
 _WEIGHT = re.compile(r"0(?:\.\d{0,3})?|1(?:\.0{0,3})?", re.ASCII)
 
 
-async def video_reply(request: Request, generation: Generation) -> Response:
-    """Return the video of a generation, its facts in the headers."""
+async def video_reply(request: Request, generation: Generation, *, redirect: bool = True) -> Response:
+    """Return the video of a generation, its facts in the headers. redirect: to the store, where it signs links."""
     result = _result(generation)
     key, size, etag = result[VIDEO_KEY], result["video_size"], result["sha256"]
-    return await _reply(request, generation, key, size=size, etag=etag, headers=_facts(result))
+    return await _reply(request, generation, key, size=size, etag=etag, headers=_facts(result), redirect=redirect)
 
 
-async def thumbnail_reply(request: Request, generation: Generation) -> Response:
+async def thumbnail_reply(request: Request, generation: Generation, *, redirect: bool = True) -> Response:
     """Return the picture that stands for the video: WebP, or JPEG where the request would rather have that."""
     name = THUMBNAIL_JPEG if _prefers_jpeg(request.headers.get("accept", "")) else THUMBNAIL
-    return await _picture_reply(request, generation, name, {"vary": "accept"})
+    return await _picture_reply(request, generation, name, {"vary": "accept"}, redirect=redirect)
 
 
-async def spritesheet_reply(request: Request, generation: Generation) -> Response:
+async def spritesheet_reply(request: Request, generation: Generation, *, redirect: bool = True) -> Response:
     """Return the picture that shows frames from all over the video; how it is laid out is in the headers."""
     sheet = previews_of(_result(generation))["spritesheet"]
     headers = {f"x-cinelet-{name.replace('_', '-')}": f"{value:g}" for name, value in sheet.items()}
-    return await _picture_reply(request, generation, SPRITESHEET, headers)
+    return await _picture_reply(request, generation, SPRITESHEET, headers, redirect=redirect)
 
 
-async def _picture_reply(request: Request, generation: Generation, name: str, headers: Mapping[str, str]) -> Response:
+async def image_reply(request: Request, generation: Generation) -> Response:
+    """Return the image that a generation begins with, as it was sent. It is the caller's own: it comes from here."""
+    key = generation.request.get(IMAGE_KEY)
+    if key is None:
+        raise NoImageError(generation.id)
+    store = (await state_of(request)).jobs.store
+    size = (await store.head(key)).size
+    head = b"".join([piece async for piece in await store.stream(key, end=min(size, HEAD_BYTES))])
+    kind = IMAGE_KINDS.get(kind_of(head) or "")
+    etag = PurePosixPath(key).stem
+    return await _reply(request, generation, key, size=size, etag=etag, headers={}, redirect=False, kind=kind)
+
+
+async def _picture_reply(
+    request: Request, generation: Generation, name: str, headers: Mapping[str, str], *, redirect: bool
+) -> Response:
     result = _result(generation)
     state = await state_of(request)
     stored = await state.jobs.previews.find(result[VIDEO_KEY], name)
     # Drawn again by another version it may be another file; of the same length, hardly.
     etag = f"{result['sha256']}-{name}-{stored.size}"
-    return await _reply(request, generation, stored.key, size=stored.size, etag=etag, headers=headers)
+    return await _reply(
+        request, generation, stored.key, size=stored.size, etag=etag, headers=headers, redirect=redirect
+    )
 
 
 async def _reply(
-    request: Request, generation: Generation, key: str, *, size: int, etag: str, headers: Mapping[str, str]
+    request: Request,
+    generation: Generation,
+    key: str,
+    *,
+    size: int,
+    etag: str,
+    headers: Mapping[str, str],
+    redirect: bool,
+    kind: str | None = None,
 ) -> Response:
     state = await state_of(request)
     store, prefix = state.jobs.store, state.config.cinelet_accel_prefix
-    kind = content_type(key)
+    kind = kind or content_type(key)
     told = {
         "etag": f'"{etag}"',
         "last-modified": formatdate(generation.created_at.timestamp(), usegmt=True),
@@ -77,14 +104,21 @@ async def _reply(
         return Response(status_code=304, headers=told)
     if path is not None and prefix is not None:
         return Response(headers={**told, "x-accel-redirect": f"{prefix}{key}"}, media_type=kind)
+    if path is None and redirect:
+        link = await store.presigned_url(key, seconds=PRESIGNED_SECONDS)
+        if link is not None:
+            return RedirectResponse(link, 307, {"cache-control": "private, no-store"})
+    wanted = range_of(request.headers, size=size, etag=told["etag"], modified=told["last-modified"])
     if path is not None:
-        wanted = range_of(request.headers, size=size, etag=told["etag"], modified=told["last-modified"])
         return _RangedFile(path, wanted, headers=told, media_type=kind)
-    link = await store.presigned_url(key, seconds=PRESIGNED_SECONDS)
-    if link is not None:
-        return RedirectResponse(link, 307, {"cache-control": "private, no-store"})
-    told["content-length"] = str(size)
-    return StreamingResponse(await store.stream(key), headers=told, media_type=kind)
+    first, last, status = 0, size, 200
+    told["accept-ranges"] = "bytes"
+    # Of several parts nobody asks a store; the whole file is an answer to that, too.
+    if wanted is not None and "," not in wanted:
+        (first, last), status = bounds_of(wanted, size=size), 206
+        told["content-range"] = f"bytes {first}-{last - 1}/{size}"
+    told["content-length"] = str(last - first)
+    return StreamingResponse(await store.stream(key, start=first, end=last), status, headers=told, media_type=kind)
 
 
 class _RangedFile(FileResponse):

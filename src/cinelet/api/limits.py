@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from psycopg import AsyncConnection
+from pydantic import BaseModel, ConfigDict
 
 from cinelet.api.errors import BUSY_SECONDS, LimitReachedError
 from cinelet.clock import Clock, SystemClock
@@ -19,6 +20,26 @@ from cinelet.jobs.usage import DAY_SECONDS, lock_owner, unfinished, within_a_day
 
 MINUTE_SECONDS = 60
 _REQUESTS, _RUNNING, _VIDEO_SECONDS = "requests", "running", "video-seconds"
+
+
+class KeyLimits(BaseModel):
+    """What a key grants; None for no limit."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    requests_per_minute: int | None = None
+    running: int | None = None
+    """Generations of the owner that wait or run."""
+    video_seconds_per_day: int | None = None
+
+    @classmethod
+    def of(cls, key: ApiKey) -> Self:
+        """Return the limits of a key."""
+        return cls(
+            requests_per_minute=key.requests_per_minute,
+            running=key.running,
+            video_seconds_per_day=key.video_seconds_per_day,
+        )
 
 
 @dataclass(slots=True)
@@ -69,6 +90,11 @@ class Allowance:
         self.left[_REQUESTS] = 0, retry_after
         message = f"This key may send {self._key.requests_per_minute} requests a minute"
         self.refusal = LimitReachedError(f"{message}; try again later", retry_after=math.ceil(retry_after))
+
+    @property
+    def limits(self) -> KeyLimits:
+        """What the key grants in all."""
+        return KeyLimits.of(self._key)
 
     @property
     def limits_generations(self) -> bool:

@@ -33,3 +33,11 @@ def range_of(headers: Headers, *, size: int, etag: str, modified: str) -> str | 
             return None
         raise HTTPException(416, f"The file has {size} bytes", {"content-range": f"bytes */{size}"})
     return f"bytes={','.join(inside)}"
+
+
+def bounds_of(wanted: str, *, size: int) -> tuple[int, int]:
+    """Return where the one part of what `range_of` returned begins and ends: from the first byte to before the second."""
+    first, _, last = wanted.removeprefix("bytes=").partition("-")
+    if not first:
+        return max(0, size - int(last)), size
+    return int(first), min(size, int(last) + 1) if last else size

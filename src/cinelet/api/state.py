@@ -12,7 +12,7 @@ from cinelet.api.errors import NoSuchGenerationError
 from cinelet.config import Config
 from cinelet.jobs.durable import DurableJobs
 from cinelet.jobs.generation import Generation
-from cinelet.jobs.keys import Role
+from cinelet.jobs.keys import Keys, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,16 @@ async def jobs_of(request: Request) -> DurableJobs:
     return (await state_of(request)).jobs
 
 
+async def keys_of(request: Request) -> Keys:
+    """Return the table of keys."""
+    keys: Keys = request.app.state.keys
+    return keys
+
+
 Jobs = Annotated[DurableJobs, Depends(jobs_of)]
 Service = Annotated[State, Depends(state_of)]
 Who = Annotated[Caller, Depends(caller_of)]
+WhoAdministers = Annotated[Caller, Depends(CallerWith(Role.ADMIN))]
 WhoGenerates = Annotated[Caller, Depends(CallerWith(Role.GENERATE))]
 
 

@@ -20,6 +20,7 @@ class Links(BaseModel):
 
     self: str
     events: str
+    image: str | None
     video: str | None
     thumbnail: str | None
     spritesheet: str | None
@@ -116,6 +117,7 @@ def _links(generation: Generation) -> Links:
     return Links(
         self=where,
         events=f"{where}/events",
+        image=f"{where}/image" if IMAGE_KEY in generation.request else None,
         **{name: None if generation.result is None else f"{where}/{name}" for name in made},
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 
 from cinelet.domain.backend import Backend, Capabilities, Context, Expands, GeneratedVideo, Revises
+from cinelet.domain.condition import Condition, condition_of, merged
 from cinelet.domain.errors import CineletError, ModelUnsupportedError
 from cinelet.domain.model import BUILT_IN_SCHEMES, ModelReference
 from cinelet.domain.request import Task, VideoRequest
@@ -59,6 +60,12 @@ class BackendRegistry:
         except CineletError:
             return None  # To make the video says why.
         return await backend.revision(model) if isinstance(backend, Revises) else None
+
+    def condition(self) -> Condition:
+        """Return how the backends are that were made so far."""
+        with self._lock:
+            backends = list(self._made.values())
+        return merged(map(condition_of, backends))
 
     async def aclose(self) -> None:
         """Close every backend that was made; if some fail to, the others are closed all the same."""

@@ -74,6 +74,7 @@ def show_model(
         "license": known.license,
         "offers": [asdict(offer) for offer in known.offers],
         "vocabulary": {kind: list(words) for kind, words in known.vocabulary.items()} or None,
+        "examples": list(known.examples),
     }
     if as_json:
         typer.echo(json.dumps(values))
@@ -81,6 +82,9 @@ def show_model(
     for name, value in values.items():
         if name == "offers":
             _show_offers(known.offers)
+        elif name == "examples":
+            for number, example in enumerate(known.examples):
+                typer.echo(f"{'' if number else name:<16} {example}")
         elif isinstance(value, dict):
             typer.echo("knows")
             for kind, words in value.items():

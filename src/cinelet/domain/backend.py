@@ -73,6 +73,8 @@ class Capabilities:
     description: str = ""
     vocabulary: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Words that the model knows, by kind, where that is a closed set."""
+    examples: tuple[str, ...] = ()
+    """Prompts that the model does well, to begin with."""
     offers: tuple[Offer, ...] = ()
     """Who runs a remote model, in the order in which they are tried."""
 

@@ -21,6 +21,8 @@ CacheMode = Literal["use", "refresh", "off"]
 MAX_PROMPT_CHARACTERS = 1000
 MAX_FPS = 60
 MAX_STEPS = 100
+MAX_GUIDANCE = 100
+MIN_SIDE_PIXELS = 16
 MAX_SIDE_PIXELS = 4096
 MIN_AV1_SIDE_PIXELS = 64
 """SVT-AV1 hangs, rather than fails, on some smaller pictures (seen at 512x16)."""
@@ -115,11 +117,11 @@ class VideoRequest(BaseModel):
         in_range("duration", "Duration", self.duration, 1, limits.max_duration, unit=" seconds")
         in_range("fps", "FPS", self.fps, 1, MAX_FPS)
         in_range("num_inference_steps", "Inference steps", self.num_inference_steps, 1, MAX_STEPS)
-        in_range("guidance_scale", "Guidance scale", self.guidance_scale, 0, 100)
+        in_range("guidance_scale", "Guidance scale", self.guidance_scale, 0, MAX_GUIDANCE)
         if self.seed is not None and not 0 <= self.seed <= MAX_SEED:
             bad("seed", "Seed must be 0 to 2**63 - 1", "Must be between 0 and 9223372036854775807")
-        in_range("width", "Width", self.width, 16, MAX_SIDE_PIXELS, unit=" pixels")
-        in_range("height", "Height", self.height, 16, MAX_SIDE_PIXELS, unit=" pixels")
+        in_range("width", "Width", self.width, MIN_SIDE_PIXELS, MAX_SIDE_PIXELS, unit=" pixels")
+        in_range("height", "Height", self.height, MIN_SIDE_PIXELS, MAX_SIDE_PIXELS, unit=" pixels")
         if (self.width is None) != (self.height is None):
             bad("size", "Give both width and height, or neither", "Both width and height, or neither")
         elif self.codec == "av1" and self.width and self.height and min(self.width, self.height) < MIN_AV1_SIDE_PIXELS:

@@ -218,6 +218,7 @@ class Database:
         await asyncio.to_thread(archive.restore, path, conninfo=self.conninfo, schema=self.schema)
         async with self.connection() as connection:
             await migrate(connection, schema=self.schema)
+            await connection.execute("SELECT index_texts()")
 
 
 def _conninfo(url: str | None, *, schema: str, private: bool) -> str:

@@ -17,6 +17,7 @@ from cinelet.jobs.events import Events
 from cinelet.jobs.ledger import JobLedger
 from cinelet.jobs.previews import Previews
 from cinelet.jobs.queue import JobQueue
+from cinelet.jobs.roster import Roster
 from cinelet.jobs.worker import Worker
 from cinelet.service import VideoService
 from cinelet.storage.blobs import BlobStore
@@ -56,6 +57,7 @@ class DurableJobs:
     events: Events
     deliveries: Deliveries
     previews: Previews
+    roster: Roster
 
     def __init__(self, settings: Settings, *, max_connections: int = CONNECTIONS) -> None:
         self._settings = settings
@@ -78,6 +80,7 @@ class DurableJobs:
             self.service = await stack.enter_async_context(settings.make_service())
             self.events = await stack.enter_async_context(Events(self.database, self.ledger))
             self.deliveries = Deliveries(self.database)
+            self.roster = Roster(self.database)
             self.queue = JobQueue(
                 self.database,
                 self.store,

@@ -14,8 +14,8 @@ from cinelet.jobs.searching import pattern
 from cinelet.jobs.states import State
 
 MAX_PAGE = 1000
-# Their key is the order of a page: they are walked in it, read as a whole, or looked up, whichever costs least.
-_TEXTS = " JOIN generation_texts ON generation_texts.created_at = generations.created_at AND generation_id = id"
+# They have all that a page is mostly chosen and ordered by: `generations` is much wider, and is looked into for little.
+_OF_TEXTS = "texts.created_at", "generation_id", "texts.owner"
 
 
 def listing(
@@ -35,29 +35,30 @@ def listing(
     if not 1 <= limit <= MAX_PAGE:
         raise ValidationError(f"A page has 1-{MAX_PAGE} generations", {"limit": f"Must be between 1 and {MAX_PAGE}"})
     # Only the filters that are given: each set of them has an index of its own, and a plan of its own.
-    beyond = f"{'>' if oldest_first else '<'} (%(after_time)s, %(after_id)s)"
+    time, name, owners = ("created_at", "id", "owner") if text is None else _OF_TEXTS
     conditions: dict[str, Any] = {
         "state = %(state)s": state and state.value,
         "coalesce(model, requested_model) = %(model)s": model,
         "id IN (SELECT generation_id FROM batch_lines WHERE batch_id = %(batch)s)": batch,
-        "owner = %(owner)s": owner,
+        f"{owners} = %(owner)s": owner,
         "folded LIKE %(pattern)s": text,
-        "generations.created_at >= %(created_from)s": created_from,
-        "generations.created_at < %(created_before)s": created_before,
-        f"(generations.created_at, id) {beyond}": after,
-        # The planner does not see by itself that both tables begin there.
-        f"(generation_texts.created_at, generation_id) {beyond}": None if text is None else after,
+        f"{time} >= %(created_from)s": created_from,
+        f"{time} < %(created_before)s": created_before,
+        f"({time}, {name}) {'>' if oldest_first else '<'} (%(after_time)s, %(after_id)s)": after,
     }
     given: list[Composable] = [SQL(condition) for condition, value in conditions.items() if value is not None]
     where = SQL(" WHERE ") + SQL(" AND ").join(given) if given else SQL("")
-    order = "generations.created_at, id" if oldest_first else "generations.created_at DESC, id DESC"
     statement = (
         SQL("SELECT ")
         + SQL(", ").join(Identifier("generations", column.name) for column in fields(Generation))
-        + SQL(" FROM generations")
-        + SQL("" if text is None else _TEXTS)
+        + SQL(
+            " FROM generations"
+            if text is None
+            else " FROM generation_texts texts JOIN generations ON id = generation_id"
+        )
         + where
-        + SQL(f" ORDER BY {order} LIMIT %(rows)s")
+        + SQL(f" ORDER BY {time}, {name}" if oldest_first else f" ORDER BY {time} DESC, {name} DESC")
+        + SQL(" LIMIT %(rows)s")
     )
     values = {
         "state": state and state.value,

@@ -25,8 +25,8 @@ INSERT = (
     f"WITH made AS (INSERT INTO generations ({', '.join(_INSERTED)})"  # noqa: S608  (of names of ours)
     f" VALUES ({', '.join(f'%({name})s' for name in _INSERTED)})"
     f" ON CONFLICT (owner, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING{RETURNING}),"
-    " searched AS (INSERT INTO generation_texts (created_at, generation_id, folded)"
-    " SELECT created_at, id, %(folded)s FROM made WHERE %(folded)s::text IS NOT NULL)"
+    " searched AS (INSERT INTO generation_texts (created_at, generation_id, owner, folded)"
+    " SELECT created_at, id, owner, %(folded)s FROM made WHERE %(folded)s::text IS NOT NULL)"
     f" SELECT {COLUMNS} FROM made"
 )
 

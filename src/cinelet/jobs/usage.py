@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,29 @@ async def unfinished(connection: AsyncConnection[Any], owner: str, *, at_most: i
     )
     found = await rows.fetchone()
     return int(found[0]) if found else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked for within 24 hours, whatever became of it."""
+
+    generations: int = 0
+    video_seconds: float = 0.0
+
+
+async def asked_within_a_day(connection: AsyncConnection[Any], owners: Sequence[str]) -> dict[str, Asked]:
+    """Return what each of some owners has asked for, those left out that have asked for nothing."""
+    rows = await connection.execute(
+        "SELECT owner, count(*), coalesce(sum(video_seconds), 0)::float FROM ("
+        " SELECT owner, video_seconds FROM generations"
+        "  WHERE owner = ANY(%(owners)s) AND created_at > clock_timestamp() - interval '1 day'"
+        " UNION ALL SELECT owner, video_seconds FROM batch_requests WHERE owner = ANY(%(owners)s)"
+        " UNION ALL SELECT owner, video_seconds FROM deleted_video_seconds"
+        "  WHERE owner = ANY(%(owners)s) AND created_at > clock_timestamp() - interval '1 day'"
+        ") asked GROUP BY owner",
+        {"owners": list(owners)},
+    )
+    return {owner: Asked(count, seconds) for owner, count, seconds in await rows.fetchall()}
 
 
 async def within_a_day(connection: AsyncConnection[Any], owner: str, *, limit: float) -> DayUsage:

@@ -28,9 +28,11 @@ from cinelet.jobs.errors import ClaimLostError, DatabaseUnavailableError
 from cinelet.jobs.events import forget_old
 from cinelet.jobs.generation import Generation
 from cinelet.jobs.ledger import VIDEO_KEY, JobLedger
+from cinelet.jobs.presence import Presence
 from cinelet.jobs.previews import keep_previews
 from cinelet.jobs.queue import restored_request
 from cinelet.jobs.reporter import Reporter
+from cinelet.jobs.roster import parameters
 from cinelet.jobs.work_folder import make_work_folder, remove_abandoned
 from cinelet.observability.logs import get_logger
 from cinelet.resilience.attempts import collecting
@@ -108,6 +110,14 @@ class Worker:
         self._grace_seconds = grace_seconds
         self._clock: Clock = clock or SystemClock()
         self._running: dict[str, _Run] = {}
+        self._presence = Presence(
+            database,
+            name=self.name,
+            queues=queues,
+            counts=lambda: (len(self._running), self.finished),
+            look=service.condition,
+            clock=self._clock,
+        )
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -116,7 +126,7 @@ class Worker:
         """Work until `stop`, then hand over what runs at providers, and give what runs here some seconds to end."""
         await asyncio.to_thread(remove_abandoned)
         engine = Engine(self._database, self.work_on, self._courier.deliver, clock=self._clock)
-        async with self._courier, engine:
+        async with self._courier, engine, self._presence:
             hearing = asyncio.create_task(
                 engine.listener.hear([f"{self._database.schema}_cancels"], self._cancelled), name="cancels"
             )
@@ -181,6 +191,7 @@ class Worker:
         )
         self._running[run.id] = run
         self._idle.clear()
+        self._presence.changed()
         reporting = asyncio.create_task(self._reported(reporter, run))
         if generation.cancel_requested:
             if generation.handle is None:
@@ -207,6 +218,7 @@ class Worker:
             finally:
                 await cancel_task(reporting)
                 del self._running[run.id]
+                self._presence.changed()
                 if not self._running:
                     self._idle.set()
 
@@ -259,6 +271,7 @@ class Worker:
     def _writer(self, generation: Generation) -> Callable[[Progress, float | None], Awaitable[None]]:
         async def write(progress: Progress, eta_seconds: float | None) -> None:
             claim = (generation.id, generation.attempt)
+            self._presence.changed()  # another model may be loaded since
             if await self.ledger.progress(*claim, progress, eta_seconds=eta_seconds):
                 self._cancel(generation.id)
 
@@ -311,18 +324,19 @@ class Worker:
             self._cancel(generation_id)
 
     async def _sweep(self) -> None:
-        """Give back what lost workers had, hear of missed cancels, finish batches, and forget old events."""
+        """Give back what lost workers had, hear of missed cancels, report, finish batches, and forget old events."""
         number = 0
         while True:
             try:
+                told = parameters(self.name, await self._presence.report())
                 async with self._database.connection() as connection:
                     found = await connection.execute(
                         "SELECT requeue_lost(%s, %s), ARRAY(SELECT id FROM generations"
                         " WHERE state = 'in_progress' AND cancel_requested AND worker = %s),"
-                        " requeue_lost_deliveries(%s)",
-                        [STALLED_SECONDS, number % SWEEPS_OF_ALL == 0, self.name, LOST_DELIVERY_SECONDS],
+                        " requeue_lost_deliveries(%s), report_worker(%s, %s, %s)",
+                        [STALLED_SECONDS, number % SWEEPS_OF_ALL == 0, self.name, LOST_DELIVERY_SECONDS, *told],
                     )
-                    requeued, cancelled, _ = await found.fetchone() or (0, [], 0)
+                    requeued, cancelled, *_ = await found.fetchone() or (0, [])
                 for generation_id in cancelled:
                     self._cancel(generation_id)
                 await BatchLedger(self._database).make_generations()

@@ -8,6 +8,8 @@ import re
 HEAD_BYTES = 4096
 """How much of a file `describe` and `kind_of` want to see."""
 MAX_QUOTED_CHARACTERS = 80
+IMAGE_TYPES = {"PNG image": "image/png", "JPEG image": "image/jpeg", "WebP image": "image/webp"}
+"""What a video may begin with: kinds, and their media types."""
 
 _SIGNATURES: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
     (kind, re.compile(pattern, re.DOTALL | re.IGNORECASE))

@@ -10,6 +10,7 @@ from typing import Literal
 
 from cinelet.clock import Clock
 from cinelet.domain.backend import Backend, Capabilities, Context, GeneratedVideo
+from cinelet.domain.condition import CircuitCondition, Condition, condition_of, merged
 from cinelet.domain.errors import (
     AuthenticationError,
     CineletError,
@@ -101,6 +102,17 @@ class BreakerBackend:
             return video
         finally:
             self._end(key, verdict, is_probe=is_probe)
+
+    def condition(self) -> Condition:
+        """Return how the backend is, with the circuits that are not closed or have counted a failure."""
+        circuits = tuple(
+            CircuitCondition(
+                key, "probing" if told.state == "half_open" else told.state, told.failures, told.open_seconds
+            )
+            for key, told in self.states().items()
+            if told.failures
+        )
+        return merged([condition_of(self._backend), Condition(circuits=circuits)])
 
     async def aclose(self) -> None:
         """Close the backend."""

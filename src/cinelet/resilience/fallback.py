@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cinelet.clock import Clock, watched
 from cinelet.domain.backend import Backend, Capabilities, Context, GeneratedVideo
+from cinelet.domain.condition import Condition, condition_of
 from cinelet.domain.errors import (
     AllModelsFailedError,
     AuthenticationError,
@@ -128,6 +129,10 @@ class FallbackBackend:
             if context.remaining_seconds() == 0.0:
                 break
         raise _summary(failures)
+
+    def condition(self) -> Condition:
+        """Return how the backend is."""
+        return condition_of(self._backend)
 
     async def aclose(self) -> None:
         """Close the backend."""

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 
 from cinelet.clock import watched
 from cinelet.domain.backend import Backend, Capabilities, Context, GeneratedVideo
+from cinelet.domain.condition import Condition, condition_of
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Stage
 from cinelet.domain.request import VideoRequest
@@ -49,6 +50,10 @@ class LimitBackend:
             return await self._backend.generate(request, context)
         finally:
             places.give_back()
+
+    def condition(self) -> Condition:
+        """Return how the backend is."""
+        return condition_of(self._backend)
 
     async def aclose(self) -> None:
         """Close the backend."""

@@ -8,6 +8,7 @@ from typing import TypeGuard
 
 from cinelet.clock import Clock
 from cinelet.domain.backend import Backend, Capabilities, Context, GeneratedVideo
+from cinelet.domain.condition import Condition, condition_of
 from cinelet.domain.errors import CineletError, CircuitOpenError, HuggingFaceAPIError, SubmissionUnknownError
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Stage
@@ -83,6 +84,10 @@ class RetryBackend:
             context.report(Stage.QUEUED, 0.0, measured=False, note=note)
             await self._clock.pause_async(pause_seconds, context=context)
             retry += 1
+
+    def condition(self) -> Condition:
+        """Return how the backend is."""
+        return condition_of(self._backend)
 
     async def aclose(self) -> None:
         """Close the backend."""

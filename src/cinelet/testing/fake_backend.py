@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cinelet.clock import Clock, SystemClock, until_ended
 from cinelet.domain.backend import Capabilities, Context, GeneratedVideo
+from cinelet.domain.condition import Condition
 from cinelet.domain.errors import ModelNotFoundError, ModelUnsupportedError
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Stage
@@ -28,7 +29,8 @@ class FakeBackend:
 
     steps: denoising steps where the request names none. step_seconds: how long each takes, on `clock`. error: raised
     after `error_at_step` steps. ignores: names of parameters without effect. models: the references that exist; None
-    for every one. `requests` holds what it was asked for, `closed` whether it was closed.
+    for every one. `requests` holds what it was asked for, `closed` whether it was closed, `told` the condition that it
+    says it is in.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class FakeBackend:
         self.clock: Clock = SystemClock() if clock is None else clock
         self.requests: list[VideoRequest] = []
         self.closed = False
+        self.told = Condition()
 
     async def capabilities(self, model: ModelReference) -> Capabilities:
         """Say that every parameter counts but those in `ignores`."""
@@ -74,6 +77,10 @@ class FakeBackend:
         self.requests.append(request)
         work = asyncio.ensure_future(asyncio.to_thread(self._generate, request, context))
         return await until_ended(work, context)
+
+    def condition(self) -> Condition:
+        """Say what it was told to."""
+        return self.told
 
     async def aclose(self) -> None:
         """Remember that it was closed."""

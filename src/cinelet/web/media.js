@@ -4,12 +4,17 @@ import { useEffect, useState } from "./html.js";
 
 const fetched = new Map();
 
+// The store may sign links to elsewhere, where this page's content policy lets nothing come from.
+function fromHere(path) {
+  return `${path}?redirect=false`;
+}
+
 // Returns {url, release}: of a path, while somebody shows it.
 function shared(path) {
   let entry = fetched.get(path);
   if (!entry) {
     const asking = new AbortController();
-    const blob = request("GET", path, { signal: asking.signal }).then((response) => response.blob());
+    const blob = request("GET", fromHere(path), { signal: asking.signal }).then((response) => response.blob());
     entry = { users: 0, asking, url: blob.then((content) => URL.createObjectURL(content)) };
     fetched.set(path, entry);
     const failed = entry;
@@ -42,12 +47,12 @@ export function useMedia(path, wanted = true) {
     };
   }, [path, direct, wanted]);
   if (!path || !wanted) return null;
-  if (direct) return path;
+  if (direct) return fromHere(path);
   return shown.path === path ? shown.url : null;
 }
 
 export async function fetchBlob(path) {
-  return (await request("GET", path)).blob();
+  return (await request("GET", fromHere(path))).blob();
 }
 
 // Hands a file to whoever looks at the page.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import subprocess
+import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from PIL import Image, ImageDraw
 
 from cinelet.backends import embedded
 from cinelet.backends.diffusers import DiffusersBackend
+from cinelet.backends.diffusers.card import read_card
 from cinelet.domain.backend import Context, GeneratedVideo
 from cinelet.domain.model import ModelReference
 from cinelet.domain.request import Task, VideoRequest
@@ -127,6 +131,34 @@ def test_it_says_what_it_can_draw_and_knows_all_of_that(backend: DiffusersBacken
     assert (found.native_fps, found.default_size) == (8, (SIDE, SIDE))
     assert {"red", "circle", "left"} <= {word for words in found.vocabulary.values() for word in words}
     assert found.description
+
+
+def test_what_it_can_do_is_known_without_pytorch(backend: DiffusersBackend) -> None:
+    reference = ModelReference.parse("embedded")
+    told = asyncio.run(backend.capabilities(reference))
+    assert told == backend._introspected(reference)
+    if not version("torch").endswith("+cpu"):
+        pytest.skip("another build of PyTorch has to be asked which device there is")
+    script = """
+import asyncio, sys
+from cinelet import VideoService
+
+async def ask():
+    async with VideoService() as service:
+        assert (await service.capabilities("embedded")).examples
+
+asyncio.run(ask())
+assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_its_examples_are_of_words_that_it_knows(backend: DiffusersBackend) -> None:
+    examples = asyncio.run(backend.capabilities(ModelReference.parse("embedded"))).examples
+    card = read_card(embedded.directory())
+    assert len(set(examples)) == 12
+    assert [card.readable(prompt) for prompt in examples] == [(prompt, None) for prompt in examples]
 
 
 def test_it_is_small_enough_for_the_package() -> None:

@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from cinelet.api.cursor import cursor_of, position_of
-from cinelet.api.file_reply import spritesheet_reply, thumbnail_reply, video_reply
+from cinelet.api.file_reply import image_reply, spritesheet_reply, thumbnail_reply, video_reply
 from cinelet.api.state import Jobs, Who, WhoGenerates, found
 from cinelet.api.view import GenerationPage, GenerationView, event_of, view_of
 from cinelet.jobs.durable import DurableJobs
@@ -26,6 +26,7 @@ MAX_POSITION = 2**63 - 1
 
 router = APIRouter(prefix="/v1/generations", tags=["generations"])
 Id = Annotated[str, Path(alias="generation_id", max_length=5000)]
+Redirect = Annotated[bool, Query(description="Whether the reply may send on to the store, where that signs links.")]
 
 
 @router.get("")
@@ -81,21 +82,33 @@ async def watch_generation(
 
 
 @router.get("/{generation_id}/video", response_class=Response)
-async def video_of_generation(generation_id: Id, request: Request, jobs: Jobs, caller: Who) -> Response:
+async def video_of_generation(
+    generation_id: Id, request: Request, jobs: Jobs, caller: Who, redirect: Redirect = True
+) -> Response:
     """Return the video, whole or a range of it."""
-    return await video_reply(request, await found(jobs, generation_id, caller))
+    return await video_reply(request, await found(jobs, generation_id, caller), redirect=redirect)
 
 
 @router.get("/{generation_id}/thumbnail", response_class=Response)
-async def thumbnail_of_generation(generation_id: Id, request: Request, jobs: Jobs, caller: Who) -> Response:
+async def thumbnail_of_generation(
+    generation_id: Id, request: Request, jobs: Jobs, caller: Who, redirect: Redirect = True
+) -> Response:
     """Return a picture of the video: WebP, or JPEG where `Accept` prefers it."""
-    return await thumbnail_reply(request, await found(jobs, generation_id, caller))
+    return await thumbnail_reply(request, await found(jobs, generation_id, caller), redirect=redirect)
 
 
 @router.get("/{generation_id}/spritesheet", response_class=Response)
-async def spritesheet_of_generation(generation_id: Id, request: Request, jobs: Jobs, caller: Who) -> Response:
+async def spritesheet_of_generation(
+    generation_id: Id, request: Request, jobs: Jobs, caller: Who, redirect: Redirect = True
+) -> Response:
     """Return up to 25 frames, evenly spaced, in one WebP picture; its layout is in `result` and in the headers."""
-    return await spritesheet_reply(request, await found(jobs, generation_id, caller))
+    return await spritesheet_reply(request, await found(jobs, generation_id, caller), redirect=redirect)
+
+
+@router.get("/{generation_id}/image", response_class=Response)
+async def image_of_generation(generation_id: Id, request: Request, jobs: Jobs, caller: Who) -> Response:
+    """Return the image that it begins with."""
+    return await image_reply(request, await found(jobs, generation_id, caller))
 
 
 @router.post("/{generation_id}/cancel")

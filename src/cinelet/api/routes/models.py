@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path
 
 from cinelet.api.access import caller_of
-from cinelet.api.state import Jobs, Service
+from cinelet.api.model_view import ModelView, model_view
+from cinelet.api.state import Service
 from cinelet.config import EMBEDDED_MODEL
 from cinelet.domain.errors import ModelNotFoundError, ValidationError
 
@@ -35,11 +35,11 @@ async def list_models(service: Service) -> dict[str, Any]:
 
 
 @router.get("/{model:path}")
-async def show_model(model: Annotated[str, Path(max_length=500)], jobs: Jobs) -> dict[str, Any]:
-    """Say what a model can do here, or why it cannot run."""
+async def show_model(model: Annotated[str, Path(max_length=500)], service: Service) -> ModelView:
+    """Say what a model can do here, where it is loaded now, and what may be asked of it; or why it cannot run."""
+    jobs = service.jobs
     try:
         capabilities = await jobs.service.capabilities(model)
     except ValidationError as error:
         raise ModelNotFoundError(error.message) from error
-    facts = {**asdict(capabilities), "tasks": sorted(capabilities.tasks), "parameters": sorted(capabilities.parameters)}
-    return {"id": capabilities.model, "object": "model", "created": 0, "owned_by": capabilities.runs_on, **facts}
+    return model_view(capabilities, workers=await jobs.roster.list(), limits=service.config.limits)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cinelet.clock import until_ended
-from cinelet.domain.backend import Capabilities, Context, GeneratedVideo
+from cinelet.domain.backend import Capabilities, Context, FrameRule, GeneratedVideo
+from cinelet.domain.condition import Condition, Device
 from cinelet.domain.errors import ModelUnsupportedError
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Stage
@@ -61,7 +62,8 @@ class DiffusersBackend:
 
     async def capabilities(self, model: ModelReference) -> Capabilities:
         """Read the model's files, without its weights; a Hub model's configuration is downloaded if need be."""
-        return await self._start(self._capabilities, model)
+        known = await asyncio.to_thread(self._known, model)
+        return known or await self._start(self._introspected, model)
 
     async def generate(self, request: VideoRequest, context: Context) -> GeneratedVideo:
         """Make the video in a thread. Cancelling the awaiting task cancels the context and waits for the thread."""
@@ -81,9 +83,15 @@ class DiffusersBackend:
             return None
         return await asyncio.to_thread(revision.of_hub_model, model.name, cache_dir=self._cache_dir)
 
+    def condition(self) -> Condition:
+        """Return what is loaded, and the device with its memory once torch has been loaded for a model."""
+        pipelines = self._pipelines
+        return Condition(Device(self._device)) if pipelines is None else pipelines.condition()
+
     async def aclose(self) -> None:
         """Wait for the running generation, then forget the loaded models."""
-        await self._start(self._close)
+        # Where nothing was ever loaded, nothing is to be silenced, which would load it.
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._close)
         self._threads.shutdown(wait=False)
 
     def _start(self, work: Callable[..., _Result], *arguments: Any) -> asyncio.Future[_Result]:
@@ -99,7 +107,33 @@ class DiffusersBackend:
                 self._pipelines.clear()
                 self._pipelines = None
 
-    def _capabilities(self, reference: ModelReference) -> Capabilities:
+    def _known(self, reference: ModelReference) -> Capabilities | None:
+        """Return what a model of the package can do, where its files alone say it."""
+        from cinelet.backends.diffusers.loading import device_without_torch
+
+        device = device_without_torch(self._device)
+        if device is None or reference.name not in self._directories or reference.scheme != reference.name:
+            return None
+        folder = self._folder(reference, context=None, weights=False)
+        signature = folder.card.signature
+        if signature is None:
+            return None
+        multiple, offset, minimum = signature.frames
+        return Capabilities(
+            model=str(reference),
+            tasks=frozenset(signature.tasks),
+            runs_on=_this_machine(device),
+            parameters=frozenset(signature.parameters),
+            native_fps=folder.card.native_fps,
+            frame_rule=FrameRule(multiple, offset, minimum, folder.card.max_frames),
+            size_multiple=signature.size_multiple,
+            default_size=folder.card.default_size,
+            default_steps=folder.card.default_steps,
+            default_guidance=folder.card.default_guidance,
+            **_of_card(folder),
+        )
+
+    def _introspected(self, reference: ModelReference) -> Capabilities:
         from cinelet.backends.diffusers.arguments import pipeline_classes
         from cinelet.backends.diffusers.families import family_of
         from cinelet.backends.diffusers.loading import choose_device
@@ -115,7 +149,7 @@ class DiffusersBackend:
         return Capabilities(
             model=str(reference),
             tasks=frozenset(classes),
-            runs_on=f"this machine ({choose_device(self._device)})",
+            runs_on=_this_machine(choose_device(self._device)),
             parameters=frozenset().union(*(model.honoured() for model in models.values())) - POLICY_FIELDS,
             native_fps=first.native_fps,
             frame_rule=first.grid.frames,
@@ -123,9 +157,7 @@ class DiffusersBackend:
             default_size=first.grid.default_size,
             default_steps=steps,
             default_guidance=by_signature if guidance is None else guidance,
-            license=folder.card.license,
-            description=folder.card.description or f"{folder.class_name} of diffusers",
-            vocabulary=folder.card.vocabulary,
+            **_of_card(folder),
         )
 
     def _generate(self, request: VideoRequest, context: Context) -> GeneratedVideo:
@@ -142,6 +174,9 @@ class DiffusersBackend:
     def _run(
         self, request: VideoRequest, context: Context, folder: ModelFolder, reference: ModelReference
     ) -> GeneratedVideo:
+        # The libraries are part of it: the first time they take longer than a small model.
+        began = time.monotonic()
+        context.report(Stage.LOADING, 0.0, measured=False)
         from cinelet.backends.diffusers import running
         from cinelet.backends.diffusers.arguments import check_task, find_class, pipeline_classes
         from cinelet.backends.diffusers.families import family_of
@@ -155,8 +190,6 @@ class DiffusersBackend:
         classes = pipeline_classes(folder, family)
         check_task(request.task, classes, str(reference))
         plan = make_plan(request, self._model(folder, classes, request.task))
-        began = time.monotonic()
-        context.report(Stage.LOADING, 0.0, measured=False)
         context.check()
         if self._pipelines is None:
             self._pipelines = PipelineCache(device=self._device, size=self._kept_models)
@@ -191,7 +224,7 @@ class DiffusersBackend:
                 "decoding": reporter.decoding_seconds,
                 "encoding": time.monotonic() - encoding,
             },
-            revision=folder.path.name if folder.path.parent.name == "snapshots" else None,
+            revision=folder.revision,
         )
 
     def _folder(
@@ -244,6 +277,20 @@ def _quietly(work: Callable[..., _Result], *arguments: Any) -> _Result:
 
     with quiet_libraries():
         return work(*arguments)
+
+
+def _this_machine(device: str) -> str:
+    return f"this machine ({device})"
+
+
+def _of_card(folder: ModelFolder) -> dict[str, Any]:
+    """Return what a model says of itself."""
+    return {
+        "license": folder.card.license,
+        "description": folder.card.description or f"{folder.class_name} of diffusers",
+        "vocabulary": folder.card.vocabulary,
+        "examples": folder.card.examples,
+    }
 
 
 def _guider_scale(folder: ModelFolder) -> float | None:

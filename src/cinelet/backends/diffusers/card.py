@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cinelet.domain.errors import ModelUnsupportedError
+from cinelet.domain.request import Task
 from cinelet.domain.result import Adjustment
 
 CARD_NAME = "cinelet.json"
@@ -17,12 +18,27 @@ _PIECE = re.compile(r"[^\W_]+(?:['’][^\W_]+)*|[^\w\s]+")
 """A word, or what stands between words and is no space."""
 
 
+class Signature(BaseModel):
+    """What reading the pipeline's class tells: it takes PyTorch seconds to be there, and says the same each time.
+
+    frames: multiple, offset and minimum of a frame count. size_multiple: pixels.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tasks: tuple[Task, ...]
+    parameters: tuple[str, ...]
+    frames: tuple[int, int, int]
+    size_multiple: int
+
+
 class ModelCard(BaseModel):
     """Data only; what is None or empty is taken from the family. Sizes are (width, height) in pixels.
 
     vocabulary: the only words that mean something to the model, by kind; empty for a model that knows any.
-    filler_words: words that it has read and that change nothing.
-    max_frames: of one run; longer clips are continued from their last `continuation_frames`.
+    filler_words: words that it has read and that change nothing. examples: prompts that it does well.
+    max_frames: of one run; longer clips are continued from their last `continuation_frames`. signature: of a model that
+    comes with the package, so that a process that only says what it can do need not load PyTorch.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,7 +54,9 @@ class ModelCard(BaseModel):
     continuation_frames: int | None = Field(default=None, ge=1)
     vocabulary: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     filler_words: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
     trained_samples: int | None = None
+    signature: Signature | None = None
 
     def readable(self, prompt: str) -> tuple[str, Adjustment | None]:
         """Return the prompt in the words that the model knows, and the adjustment that lists the others.

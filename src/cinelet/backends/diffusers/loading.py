@@ -6,10 +6,13 @@ import gc
 import inspect
 from collections import OrderedDict
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
 from cinelet.backends.diffusers.arguments import find_class
+from cinelet.backends.diffusers.memory import bytes_of, device_now
 from cinelet.backends.diffusers.model_folder import ModelFolder
+from cinelet.domain.condition import Condition, Device, LoadedModel
 from cinelet.domain.errors import CapacityError, ModelUnsupportedError, ProcessingError
 
 _VOCABULARIES = frozenset({"tokenizer.json", "vocab.json", "vocab.txt"})
@@ -33,6 +36,11 @@ def choose_device(wanted: str | None) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def device_without_torch(wanted: str | None) -> str | None:
+    """Return the device where it is known without loading PyTorch: its build for processors has no other."""
+    return "cpu" if wanted in {None, "cpu"} and version("torch").endswith("+cpu") else None
+
+
 def choose_dtype(device: str) -> Any:
     """Return the precision for a device: bfloat16 or float16 on an accelerator, float32 on a processor."""
     import torch
@@ -43,12 +51,16 @@ def choose_dtype(device: str) -> Any:
 
 
 class PipelineCache:
-    """The last `size` pipelines used, by folder. Not for several threads at once."""
+    """The last `size` pipelines used, by folder. Not for several threads at once, but for `condition`."""
 
     def __init__(self, *, device: str | None, size: int) -> None:
         self._wanted_device = device
         self._size = size
         self._pipelines: OrderedDict[str, Any] = OrderedDict()
+        self._device: str | None = None
+        """The one that was chosen, when torch had been loaded."""
+        self._loaded: dict[str, LoadedModel] = {}
+        """What is told of the pipelines; replaced and never changed, as other threads read it."""
 
     def get(self, folder: ModelFolder) -> Any:
         """Return the pipeline of a folder, loaded if need be. Raises `ModelUnsupportedError` or `CapacityError`."""
@@ -57,21 +69,30 @@ class PipelineCache:
             self._pipelines.move_to_end(key)
             return self._pipelines[key]
         while len(self._pipelines) >= self._size:
-            self._pipelines.popitem(last=False)
+            oldest, _ = self._pipelines.popitem(last=False)
+            self._loaded = {name: model for name, model in self._loaded.items() if name != oldest}
             self._release()
         pipeline = self._load(folder)
         self._pipelines[key] = pipeline
+        self._loaded = {**self._loaded, key: _told(folder, pipeline, device=str(self._device))}
         return pipeline
 
     def clear(self) -> None:
         """Forget all pipelines and give their memory back."""
         self._pipelines.clear()
+        self._loaded = {}
         self._release()
+
+    def condition(self) -> Condition:
+        """Return what is loaded, and the device with its memory; from any thread."""
+        if self._device is None:
+            return Condition(Device(self._wanted_device))
+        return Condition(device_now(self._device), tuple(self._loaded.values()))
 
     def _load(self, folder: ModelFolder) -> Any:
         import torch
 
-        device = choose_device(self._wanted_device)
+        self._device = device = choose_device(self._wanted_device)
         _check_complete(folder)
         size_bytes = folder.weight_bytes  # reads the headers, and so refuses a broken file by its name
         cls: Any = find_class(folder.class_name, folder.reference)
@@ -107,6 +128,11 @@ class PipelineCache:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _told(folder: ModelFolder, pipeline: Any, *, device: str) -> LoadedModel:
+    """Return what others are told of a pipeline."""
+    return LoadedModel(folder.reference, device, revision=folder.revision, bytes=bytes_of(pipeline))
 
 
 def _check_complete(folder: ModelFolder) -> None:

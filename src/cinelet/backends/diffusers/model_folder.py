@@ -43,6 +43,11 @@ class ModelFolder:
                 return _read_json(path, self.reference)
         return {}
 
+    @property
+    def revision(self) -> str | None:
+        """The commit of a Hub model."""
+        return self.path.name if self.path.parent.name == "snapshots" else None
+
     @cached_property
     def variant(self) -> str | None:
         """The variant of the weights to load, as "fp16", where there are no plain ones."""

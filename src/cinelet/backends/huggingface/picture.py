@@ -10,9 +10,8 @@ from cinelet.domain.errors import ValidationError
 from cinelet.domain.request import VideoRequest
 from cinelet.domain.result import Adjustment
 from cinelet.media.image import fit_image, open_image
-from cinelet.media.signature import HEAD_BYTES, describe, kind_of
+from cinelet.media.signature import HEAD_BYTES, IMAGE_TYPES, describe, kind_of
 
-_MEDIA_TYPES = {"PNG image": "image/png", "JPEG image": "image/jpeg", "WebP image": "image/webp"}
 _SIDES_PIXELS = (1280, 960, 720, 512, 384, 256)
 _QUALITIES = (85, 70, 50)
 
@@ -44,7 +43,7 @@ def picture_of(
     """
     data = request.image or b""
     head = data[:HEAD_BYTES]
-    media_type = _MEDIA_TYPES.get(kind_of(head) or "")
+    media_type = IMAGE_TYPES.get(kind_of(head) or "")
     if media_type is None:
         message = f"The image cannot be used: it is {describe(head)}; give a PNG, JPEG or WebP file"
         raise ValidationError(message, {"image": "Not a PNG, JPEG or WebP file"})

@@ -34,14 +34,14 @@ $$;
 CREATE TABLE generation_texts (
     created_at timestamptz NOT NULL,
     generation_id text NOT NULL,
+    owner text NOT NULL,
     folded text COLLATE "C" NOT NULL,
     PRIMARY KEY (created_at, generation_id)
 );
 ALTER TABLE batch_requests ADD COLUMN folded text COLLATE "C";
 
--- A prompt of a request from before, as well as SQL can: a NUL is no text to it, and some locales know no capitals
--- beyond A to Z. NULL where there is none, or where it cannot be read.
-CREATE FUNCTION folded_prompt(request json) RETURNS text LANGUAGE plpgsql AS $$
+-- A prompt of a request from before: a NUL is no text to SQL. NULL where there is none, or where it cannot be read.
+CREATE FUNCTION prompt_of(request json) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     written text := request::text;
 BEGIN
@@ -49,18 +49,31 @@ BEGIN
         -- Not where the backslash is itself a character of the text.
         written := regexp_replace(written, '(?<!\\)((?:\\\\)*)\\u0000', '\1\\ufffd', 'g');
     END IF;
-    RETURN lower(written::json ->> 'prompt');
+    RETURN nullif(written::json ->> 'prompt', '');
 EXCEPTION WHEN OTHERS THEN
     RETURN NULL;
 END;
 $$;
 
-INSERT INTO generation_texts (created_at, generation_id, folded)
-    SELECT created_at, id, prompt FROM (
-        SELECT created_at, id, folded_prompt(request) AS prompt FROM generations
-    ) AS read WHERE prompt IS NOT NULL;
-UPDATE batch_requests SET folded = folded_prompt(request);
-DROP FUNCTION folded_prompt;
+-- In lower case as well as this server can: many a locale knows no capitals beyond A to Z.
+DO $$
+DECLARE
+    letters name := coalesce((
+        SELECT min(collname) FROM pg_collation WHERE collnamespace = 'pg_catalog'::regnamespace
+            AND collname IN ('pg_c_utf8', 'und-x-icu')
+            AND collencoding IN (-1, pg_char_to_encoding(getdatabaseencoding()))
+    ), 'default');
+BEGIN
+    EXECUTE format(
+        'INSERT INTO generation_texts (created_at, generation_id, owner, folded)'
+        ' SELECT created_at, id, owner, lower(prompt COLLATE %I)'
+        ' FROM (SELECT created_at, id, owner, prompt_of(request) AS prompt FROM generations) AS asked'
+        ' WHERE prompt IS NOT NULL', letters
+    );
+    EXECUTE format('UPDATE batch_requests SET folded = lower(prompt_of(request) COLLATE %I)', letters);
+END;
+$$;
+DROP FUNCTION prompt_of;
 
 CREATE OR REPLACE FUNCTION forget_events() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
@@ -97,10 +110,10 @@ BEGIN
             SELECT generation_id, owner, request, requested_model, queue, priority, cache_key, image_key, webhook_url,
                 video_seconds, request_hash
             FROM unnest(taken) ORDER BY position
-            RETURNING created_at, id
+            RETURNING created_at, id, owner
     )
-    INSERT INTO generation_texts (created_at, generation_id, folded)
-        SELECT made.created_at, made.id, line.folded FROM made JOIN unnest(taken) AS line ON line.generation_id = made.id
+    INSERT INTO generation_texts (created_at, generation_id, owner, folded)
+        SELECT made.created_at, made.id, made.owner, line.folded FROM made JOIN unnest(taken) AS line ON line.generation_id = made.id
         WHERE line.folded IS NOT NULL;
     DELETE FROM batch_requests USING unnest(taken) AS made WHERE batch_requests.position = made.position;
     RETURN cardinality(taken);

@@ -106,7 +106,7 @@ export function Attempts({ attempts }) {
 }
 
 // Says each new stage to screen readers, and not each step.
-function useAnnouncements(generation) {
+export function useAnnouncements(generation) {
   const said = useRef(null);
   useEffect(() => {
     if (!generation) return;

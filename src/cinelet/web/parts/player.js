@@ -2,6 +2,9 @@
 import { html, useState } from "../html.js";
 import { useMedia } from "../media.js";
 
+// A small video is shown larger, and not so large that it is nothing but blur.
+const MAX_SCALE = 3;
+
 export function Player({ generation, autoplay = false, elementRef }) {
   const url = useMedia(generation.links.video);
   const poster = useMedia(generation.links.thumbnail);
@@ -22,6 +25,7 @@ export function Player({ generation, autoplay = false, elementRef }) {
       poster=${poster}
       width=${width}
       height=${height}
+      style=${{ width: `min(100%, ${MAX_SCALE * width}px, calc(70vh * ${width / height}))`, aspectRatio: `${width} / ${height}` }}
       controls
       loop
       muted

@@ -1,0 +1,135 @@
+"""The page in a real browser, on a real service with the embedded model."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from tests.journeys.service_process import ServiceProcess, environment_of
+
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
+"""The system's; a browser that a tool downloads is not used."""
+REQUIRED = os.environ.get("CINELET_TESTS_NEED_CHROMIUM") == "1"
+WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+PATIENCE_MILLISECONDS = 30_000
+"""Two cores may be shared with other tests."""
+expect.set_options(timeout=PATIENCE_MILLISECONDS)
+EXPECTED_COMPLAINTS = re.compile(r"Failed to load resource|ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED_ENCODING")
+"""What Chromium says itself of a reply that is an error, or of a service that is away."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def chromium() -> str:
+    if CHROMIUM is None:
+        assert not REQUIRED, "Chromium is not installed, and CINELET_TESTS_NEED_CHROMIUM=1 says that it must be"
+        pytest.skip("Chromium is not installed, so the page is not tried in it (apt-get install chromium)")
+    return CHROMIUM
+
+
+@pytest.fixture(scope="module")
+def make_data(
+    copy_data: Callable[[Path], Path],
+    processes_of: Callable[[Path], list[int]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[], Path]]:
+    """Return what makes a data directory, whose database is stopped at the end whatever happened."""
+    made: list[Path] = []
+
+    def make() -> Path:
+        made.append(copy_data(tmp_path_factory.mktemp("page") / "data"))
+        return made[-1]
+
+    yield make
+    for directory in made:
+        folder = directory / "database" / "postgres"
+        if processes_of(folder):
+            os.kill(int((folder / "postmaster.pid").read_text().splitlines()[0]), signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def environment(make_data: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return environment_of(tmp_path_factory.mktemp("plugins"), data=make_data())
+
+
+@pytest.fixture(scope="module")
+def service(environment: dict[str, str]) -> Iterator[ServiceProcess]:
+    """A service that all tests of a file share."""
+    with ServiceProcess(environment) as service:
+        yield service
+        service.terminate()
+
+
+@pytest.fixture
+def client(service: ServiceProcess) -> httpx2.Client:
+    return service.client
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        # Root has no sandbox of Chromium's own in a container.
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def make_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Return what opens a tab of its own; at the end, none may have had a script that failed or was not allowed."""
+    complaints: list[str] = []
+    contexts = []
+
+    def heard(message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"} and not EXPECTED_COMPLAINTS.search(message.text):
+            complaints.append(message.text)
+
+    def make(**options: Any) -> Page:
+        context = browser.new_context(viewport=options.pop("viewport", WIDE), **options)
+        contexts.append(context)
+        context.set_default_timeout(PATIENCE_MILLISECONDS)
+        page = context.new_page()
+        page.on("console", heard)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        return page
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def page(make_page: Callable[..., Page]) -> Page:
+    return make_page()
+
+
+@pytest.fixture
+def opened(page: Page, service: ServiceProcess) -> Callable[[str], Page]:
+    """Return what opens a view of the page, such as `gallery`, and waits for its heading."""
+
+    def open_view(view: str = "make") -> Page:
+        page.goto(f"{service.url}/#/{view}")
+        page.wait_for_selector("main h1")
+        return page
+
+    return open_view
+
+
+def made(client: httpx2.Client, prompt: str = "a red circle moving left", **values: Any) -> dict[str, Any]:
+    """Return a generation that has ended, made over HTTP: the embedded model's, small, unless `values` say otherwise."""
+    body = {"prompt": prompt, "duration": 1, "num_inference_steps": 2, "width": 64, "height": 64, **values}
+    reply = client.post("/v1/text-to-video", json=body, headers={"prefer": "wait=60"})
+    assert reply.status_code in {200, 202}, reply.text
+    generation: dict[str, Any] = client.get(reply.json()["links"]["self"]).json()
+    return generation
