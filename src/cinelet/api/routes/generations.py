@@ -30,6 +30,7 @@ STREAM: dict[int | str, dict[str, Any]] = {
 router = APIRouter(prefix="/v1/generations", tags=["generations"])
 Id = Annotated[str, Path(alias="generation_id", max_length=5000)]
 Redirect = Annotated[bool, Query(description="Whether the reply may send on to the store, where that signs links.")]
+"""For files of a page, whose content policy lets nothing come from elsewhere."""
 
 
 @router.get("")
@@ -86,7 +87,7 @@ async def watch_generation(
 
 @router.get("/{generation_id}/video", response_class=Response)
 async def video_of_generation(
-    generation_id: Id, request: Request, jobs: Jobs, caller: Who, redirect: Redirect = True
+    generation_id: Id, request: Request, jobs: Jobs, caller: Who, *, redirect: Redirect = True
 ) -> Response:
     """Return the video, whole or a range of it."""
     return await video_reply(request, await found(jobs, generation_id, caller), redirect=redirect)
@@ -94,7 +95,7 @@ async def video_of_generation(
 
 @router.get("/{generation_id}/thumbnail", response_class=Response)
 async def thumbnail_of_generation(
-    generation_id: Id, request: Request, jobs: Jobs, caller: Who, redirect: Redirect = True
+    generation_id: Id, request: Request, jobs: Jobs, caller: Who, *, redirect: Redirect = True
 ) -> Response:
     """Return a picture of the video: WebP, or JPEG where `Accept` prefers it."""
     return await thumbnail_reply(request, await found(jobs, generation_id, caller), redirect=redirect)
@@ -102,7 +103,7 @@ async def thumbnail_of_generation(
 
 @router.get("/{generation_id}/spritesheet", response_class=Response)
 async def spritesheet_of_generation(
-    generation_id: Id, request: Request, jobs: Jobs, caller: Who, redirect: Redirect = True
+    generation_id: Id, request: Request, jobs: Jobs, caller: Who, *, redirect: Redirect = True
 ) -> Response:
     """Return up to 25 frames, evenly spaced, in one WebP picture; its layout is in `result` and in the headers."""
     return await spritesheet_reply(request, await found(jobs, generation_id, caller), redirect=redirect)
