@@ -23,6 +23,9 @@ from cinelet.jobs.states import State
 
 HEARTBEAT_SECONDS = 15
 MAX_POSITION = 2**63 - 1
+STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Server-sent events", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+}
 
 router = APIRouter(prefix="/v1/generations", tags=["generations"])
 Id = Annotated[str, Path(alias="generation_id", max_length=5000)]
@@ -70,7 +73,7 @@ async def show_generation(generation_id: Id, jobs: Jobs, caller: Who) -> Generat
     return view_of(generation, position=await jobs.ledger.position(generation.id) if waits else None)
 
 
-@router.get("/{generation_id}/events", response_class=EventSourceResponse)
+@router.get("/{generation_id}/events", response_class=EventSourceResponse, responses=STREAM)
 async def watch_generation(
     generation_id: Id,
     jobs: Jobs,
