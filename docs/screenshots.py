@@ -103,7 +103,8 @@ def look(page: Page, url: str, view: str, target: Path) -> None:
     page.wait_for_timeout(1500)
     if view == "make":
         page.get_by_role("group", name="Examples").get_by_role("button").first.click()
-        page.wait_for_function("document.querySelector('.panel video')?.currentTime > 0.5")
+        page.locator(".panel video").wait_for()
+        page.wait_for_timeout(1500)
     page.screenshot(path=target)
 
 
