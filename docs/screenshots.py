@@ -133,7 +133,7 @@ def main() -> None:
     if chromium is None:
         sys.exit("error: Chromium is not installed (apt-get install chromium)")
     with service() as client, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         take(browser, client, arguments.all or IMAGES, everything=arguments.all is not None)
         browser.close()
     if arguments.all is None:

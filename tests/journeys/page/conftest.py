@@ -78,8 +78,8 @@ def client(service: ServiceProcess) -> httpx2.Client:
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        # Root has no sandbox of Chromium's own in a container.
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        # Root has no sandbox of its own in a container; to draw as a GPU would takes a whole core.
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()
 
