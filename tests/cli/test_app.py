@@ -79,6 +79,8 @@ def test_models_are_listed_with_their_roles(cinelet: Command, monkeypatch: pytes
     monkeypatch.setenv("FAL_KEY", "key")
     listed = cinelet("models", "list", "--json").json["models"]
     assert listed["cerspense/zeroscope_v2_XL"] == ["fallback for text-to-video"]
+    shown = cinelet("models", "list", "--json").json
+    assert (shown["where"]["embedded"], shown["where"]["org/mine"]) == ("here", "either")
     assert "org/mine" in cinelet("models", "list").out
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cinelet.jobs.private_server import PrivateServer
 from cinelet.media.probe import probe
 from cinelet.testing import FakeBackend, example_image
 from tests.cli.conftest import Command
@@ -137,3 +138,39 @@ def test_the_video_of_a_generation_is_saved(cinelet: Command, bare: Path) -> Non
     assert saved.out == "mine.mp4\n"
     assert probe(bare / "mine.mp4").sha256 == generation["result"]["sha256"]
     assert cinelet("jobs", "watch", generation["id"]).out.splitlines()[-1] == "100% completed"
+
+
+def test_a_list_shows_those_whose_prompt_has_a_text_in_it(cinelet: Command, submitted: str) -> None:
+    cinelet("jobs", "submit", "a blue square")
+    assert [one["id"] for one in cinelet("jobs", "list", "--text", "RED", "--json").json] == [submitted]
+    assert cinelet("jobs", "list", "--text", "r_d").err == "no generations\n"
+
+
+def test_an_estimate_is_of_what_was_made_as_jobs(cinelet: Command, bare: Path) -> None:
+    assert cinelet("estimate", "--size", "64x48").out.splitlines() == [
+        "embedded: unknown; no video of this model has been made and timed here yet",
+        "when it begins is unknown",
+    ]
+    cinelet("batch", _batch(bare, {"prompt": "a red circle", "duration": 1}), "--out", "out", "--quiet")
+    known = cinelet("estimate", "--duration", "1", "--json").json
+    assert (known["model"], known["samples"], known["basis"]) == (
+        "embedded",
+        1,
+        "1 video of this model, by their length",
+    )
+    assert "; 1 video of this model" in cinelet("estimate", "--task", "image-to-video", "--fps", "4").out
+    refused = cinelet("estimate", "--steps", "0")
+    assert (refused.code, refused.err.startswith("error: Inference steps must be 1-100")) == (2, True)
+
+
+def test_models_that_were_used_lately_are_listed_where_the_database_runs(
+    cinelet: Command, submitted: str, bare: Path
+) -> None:
+    assert "used lately" not in cinelet("models", "list").out, "a list starts no server"
+    assert submitted
+    server = PrivateServer(bare.parent / "data")
+    server.attach()
+    try:
+        assert cinelet("models", "list", "--json").json["models"]["embedded"][-1] == "used lately"
+    finally:
+        server.leave()

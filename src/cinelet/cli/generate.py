@@ -79,7 +79,7 @@ def generate(
         if prompt is None and prompts is None and image is None:
             raise ValidationError('Say what to show: cinelet generate "a red circle"', {"prompt": "Missing"})
         texts = [prompt] if prompts is None else _lines(prompts)
-        width, height = _size(size)
+        width, height = size_of(size)
         values: dict[str, Any] = {
             "image": None if image is None else read_image(image),
             "model": model,
@@ -144,7 +144,7 @@ def _lines(file: Path) -> list[str | None]:
     return lines
 
 
-def _size(text: str | None) -> tuple[int | None, int | None]:
+def size_of(text: str | None) -> tuple[int | None, int | None]:
     """Return width and height of a text such as "768x512"."""
     if text is None:
         return None, None

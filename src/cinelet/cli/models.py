@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from cinelet.config import Config
     from cinelet.domain.backend import Offer
 
 app = typer.Typer(rich_markup_mode=None)
@@ -18,28 +19,53 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 @app.command("list")
 def list_models(*, as_json: AsJson = False) -> None:
-    """List the models that are configured, and how to name others. Nothing is loaded or downloaded."""
+    """List the models that are configured, downloaded or used lately. Nothing is loaded or downloaded."""
+    import asyncio
     import json
 
+    from cinelet.api.model_list import listed_models
     from cinelet.assembly import make_registry
-    from cinelet.config import EMBEDDED_MODEL, Config
+    from cinelet.config import Config
 
     config = Config()
-    roles: dict[str, list[str]] = {EMBEDDED_MODEL: ["inside the package"]}
-    for task, model in config.default_models.items():
-        roles.setdefault(model, []).append(f"default for {task}")
-    for task, models in config.fallback_models.items():
-        for model in models:
-            roles.setdefault(model, []).append(f"fallback for {task}")
+
+    async def asked() -> Any:
+        return await listed_models(config, used_lately=await _used_lately(config))
+
+    models = asyncio.run(asked())
     schemes = sorted(make_registry(config).schemes())
     if as_json:
-        typer.echo(json.dumps({"models": roles, "schemes": schemes}))
+        roles, where = {model.id: model.roles for model in models}, {model.id: model.where for model in models}
+        typer.echo(json.dumps({"models": roles, "where": where, "schemes": schemes}))
         return
-    width = max(map(len, roles))
-    for model, uses in roles.items():
-        typer.echo(f"{model:<{width}}  {', '.join(uses)}")
+    width = max(len(model.id) for model in models)
+    for model in models:
+        typer.echo(f"{model.id:<{width}}  {model.where:<6}  {', '.join(model.roles)}")
     typer.echo("\nAny other: --model org/name (Hugging Face Hub), hf:org/name:provider, https://endpoint, ...")
     typer.echo(f"Schemes served: {', '.join(schemes)}. What a model can do: cinelet models show MODEL")
+
+
+async def _used_lately(config: Config) -> Sequence[str]:
+    """Return the models that were used lately; nothing where the database would have to be started for that."""
+    from cinelet.assembly import open_database
+    from cinelet.domain.errors import CineletError
+    from cinelet.jobs.private_server import PrivateServer
+    from cinelet.jobs.queue import LOCAL_OWNER
+    from cinelet.jobs.usage import models_used_lately
+
+    if config.database_url is None:
+        server = PrivateServer(config.cinelet_data_dir)
+        try:
+            if not server.answers():
+                return ()
+        finally:
+            server.leave()  # a long path has been given a short name for the question
+    try:
+        async with await open_database(config) as database, database.connection() as connection:
+            return await models_used_lately(connection, LOCAL_OWNER)
+    except CineletError as error:
+        typer.echo(f"which models were used lately is unknown: {error}", err=True)
+        return ()
 
 
 @app.command("show")

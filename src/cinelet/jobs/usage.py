@@ -13,6 +13,8 @@ from cinelet.domain.request import VideoRequest
 from cinelet.jobs.states import State
 
 DAY_SECONDS = 86_400
+LATELY, MODELS_LATELY = 200, 10
+"""Generations of an owner that are looked at for the models that he uses, and how many of those are told."""
 _UNFINISHED = [state.value for state in State if not state.final]
 
 
@@ -89,3 +91,14 @@ async def within_a_day(connection: AsyncConnection[Any], owner: str, *, limit: f
     )
     seconds, until = await rows.fetchone() or (0, None)
     return DayUsage(float(seconds), DAY_SECONDS if until is None else max(1, math.ceil(until)))
+
+
+async def models_used_lately(connection: AsyncConnection[Any], owner: str) -> Sequence[str]:
+    """Return the models that an owner has asked for among his latest generations, the last one first."""
+    rows = await connection.execute(
+        "SELECT requested_model FROM (SELECT requested_model, created_at FROM generations"
+        " WHERE owner = %s ORDER BY created_at DESC, id DESC LIMIT %s) latest"
+        " GROUP BY requested_model ORDER BY max(created_at) DESC LIMIT %s",
+        [owner, LATELY, MODELS_LATELY],
+    )
+    return [str(model) for (model,) in await rows.fetchall()]

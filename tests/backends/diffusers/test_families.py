@@ -12,7 +12,7 @@ import pytest
 
 from cinelet.backends.diffusers.arguments import FRAME_ARGUMENTS, arguments_of, pipeline_classes
 from cinelet.backends.diffusers.card import ModelCard
-from cinelet.backends.diffusers.families import FAMILIES, family_of
+from cinelet.backends.diffusers.families import FAMILIES, family_of, makes_videos
 from cinelet.backends.diffusers.model_folder import ModelFolder
 from cinelet.backends.diffusers.quiet import quiet_libraries
 from cinelet.domain.errors import ModelUnsupportedError
@@ -163,3 +163,10 @@ def test_the_most_specific_family_counts() -> None:
     assert family_of("HunyuanVideoPipeline") is FAMILIES["Hunyuan"]
     assert family_of("CosmosTextToWorldPipeline") is FAMILIES["Cosmos"]
     assert family_of("BrandNewPipeline").native_fps is None
+
+
+def test_its_name_alone_tells_what_a_pipeline_makes() -> None:
+    names = [name for name in dir(diffusers) if name.endswith("Pipeline")]
+    assert {name for name in names if makes_videos(name)} == set(ABLE)
+    assert not makes_videos("AutoencoderKLWan")
+    assert not makes_videos("WanTransformer3DModel")

@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
 
 from cinelet.api.access import caller_of
+from cinelet.api.model_list import ModelList, listed_models
 from cinelet.api.model_view import ModelView, model_view
-from cinelet.api.state import Service
-from cinelet.config import EMBEDDED_MODEL
+from cinelet.api.state import Service, Who
 from cinelet.domain.errors import ModelNotFoundError, ValidationError
+from cinelet.jobs.usage import models_used_lately
 
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[Depends(caller_of)])
 
 
 @router.get("")
-async def list_models(service: Service) -> dict[str, Any]:
-    """List the models that are configured; any other can be named as well."""
-    config = service.config
-    roles: dict[str, list[str]] = {EMBEDDED_MODEL: ["inside the package"]}
-    for task, model in config.default_models.items():
-        roles.setdefault(model, []).append(f"default for {task}")
-    for task, models in config.fallback_models.items():
-        for model in models:
-            roles.setdefault(model, []).append(f"fallback for {task}")
-    return {
-        "object": "list",
-        "data": [
-            {"id": model, "object": "model", "created": 0, "owned_by": "cinelet", "roles": uses}
-            for model, uses in roles.items()
-        ],
-    }
+async def list_models(service: Service, caller: Who) -> ModelList:
+    """List the models that are configured, downloaded, or used lately by the caller; any other can be named as well."""
+    async with service.jobs.database.connection() as connection:
+        used = await models_used_lately(connection, caller.owner)
+    return ModelList(data=await listed_models(service.config, used_lately=used))
 
 
 @router.get("/{model:path}")

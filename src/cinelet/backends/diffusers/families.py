@@ -5,11 +5,17 @@ Sources: the pipelines' documentation and `check_inputs`, and runs of each famil
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from cinelet.domain.backend import FrameRule
 
 FREE = FrameRule()
+_MAKES_SOMETHING_ELSE = re.compile(
+    r"Modular|VideoToVideo|TextToImage|Control|Transfer|Upsample|DiffusionDecode|HunyuanDiT|HunyuanImage|WanAnimate"
+    r"|Kandinsky(?!5[TI]2V|6TI2V)|Sana(?!Video|ImageToVideo)"
+)
+"""Of pipelines whose names begin as those of a family do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,3 +111,10 @@ def family_of(class_name: str) -> Family:
     """Return the row with the longest name that the class's name begins with; an empty row for an unknown family."""
     names = [name for name in FAMILIES if class_name.startswith(name)]
     return FAMILIES[max(names, key=len)] if names else Family()
+
+
+def makes_videos(class_name: str) -> bool:
+    """Tell by its name alone whether a pipeline makes videos of a text or an image; nothing is imported for that."""
+    if not any(class_name.startswith(name) for name in FAMILIES) or not class_name.endswith("Pipeline"):
+        return False
+    return family_of(class_name).refused is None and not _MAKES_SOMETHING_ELSE.search(class_name)

@@ -17,6 +17,7 @@ _WEIGHTS = re.compile(
     r"(?:\.(?P<older_variant>\w+))?"
     r"\.safetensors"
 )
+_PART = re.compile(r"-\d{5}-of-(\d{5})")
 
 
 def choose_variant(components: Mapping[str, Iterable[str]]) -> str | None:
@@ -62,6 +63,17 @@ def needed_files(listed: Iterable[str], components: Iterable[str], *, weights: b
         return _variants([path.name]) == {variant if variant in found else None}
 
     return tuple(str(path) for path in paths if is_needed(path))
+
+
+def are_whole(files: Iterable[str]) -> bool:
+    """Tell whether weights are among a component's files, with all parts of at least one variant."""
+    parts: dict[str, list[int]] = {}
+    for name in files:
+        if _WEIGHTS.fullmatch(name):
+            numbers = _PART.search(name)
+            together = name if numbers is None else name.replace(numbers[0], "")
+            parts.setdefault(together, []).append(1 if numbers is None else int(numbers[1]))
+    return any(len(found) == found[0] for found in parts.values())
 
 
 def refuse_pickle(component: str, files: Iterable[str], reference: str) -> None:

@@ -24,7 +24,8 @@ export function randomSeed() {
   return crypto.getRandomValues(new Uint32Array(1))[0];
 }
 
-export function Parameters({ values, setValue, facts, errors }) {
+// without: names of those that this form has no use for.
+export function Parameters({ values, setValue, facts, errors, without = [] }) {
   const honoured = facts ? new Set(facts.parameters) : null;
   const limits = facts?.limits ?? {};
   const unused = (name) => (honoured && !honoured.has(name) ? "This model does not use it." : undefined);
@@ -64,7 +65,8 @@ export function Parameters({ values, setValue, facts, errors }) {
           setValue("height", height);
         }}
       />
-      <${Field}
+      ${!without.includes("seed") &&
+      html`<${Field}
         label="Seed"
         error=${errors.seed}
         disabledBecause=${unused("seed")}
@@ -90,7 +92,7 @@ export function Parameters({ values, setValue, facts, errors }) {
             ⚄
           </button>
         </div>`}
-      />
+      />`}
     </div>
     <details class="advanced" open=${Object.keys(errors).some((name) => ADVANCED.has(name))}>
       <summary>More parameters</summary>
@@ -141,7 +143,7 @@ export function Parameters({ values, setValue, facts, errors }) {
         />
         <${Choice} name="preset" label="Quality of the file" options=${PRESETS} ...${{ values, setValue, errors }} />
         <${Choice} name="codec" label="Kind of file" options=${CODECS} ...${{ values, setValue, errors }} />
-        <${Choice} name="image_fit" label="Fit of the image" options=${FITS} ...${{ values, setValue, errors }} />
+        ${!without.includes("image_fit") && html`<${Choice} name="image_fit" label="Fit of the image" options=${FITS} ...${{ values, setValue, errors }} />`}
         <${Choice} name="cache" label="Videos made before" options=${CACHES} ...${{ values, setValue, errors }} />
       </div>
       <label class="check">

@@ -1,0 +1,83 @@
+// Who works: the workers with their devices and what they have loaded, and the circuits before hosts.
+import { ago, bytes, moment, seconds } from "../format.js";
+import { html } from "../html.js";
+import { Ago, DataTable, Share } from "./data_table.js";
+
+export const QUEUES = { local: "local models", remote: "providers" };
+
+export function Workers({ workers }) {
+  return html`<${DataTable}
+    label="Workers"
+    rows=${workers}
+    rowKey=${({ name }) => name}
+    empty=${html`<p><strong>No worker was heard of within 30 seconds, so nothing is made.</strong></p>
+      <p>The service starts its own; further ones, also on other machines, begin with <code>cinelet worker</code>.</p>`}
+    columns=${[
+      {
+        name: "Worker",
+        cell: ({ host, pid, name }) => html`<span title=${name}>${host}, process ${pid}</span>`,
+      },
+      {
+        name: "Works",
+        cell: ({ queues }) =>
+          Object.entries(queues).map(([queue, most]) => html`<div>${QUEUES[queue] ?? queue}, ${most.toLocaleString()} at once</div>`),
+      },
+      { name: "Running", number: true, cell: ({ running }) => running.toLocaleString() },
+      { name: "Ended", number: true, cell: ({ finished }) => finished.toLocaleString() },
+      { name: "Device", cell: ({ device }) => device.name ?? html`<span class="muted">not used yet</span>` },
+      { name: "Memory", cell: (worker) => html`<${Memory} worker=${worker} />` },
+      { name: "Loaded", cell: ({ models }) => html`<${Loaded} models=${models} />` },
+      {
+        name: "Heard of",
+        cell: ({ seen_at: at, started_at: started }) =>
+          html`<${Ago} at=${at} words=${ago(at)} moment=${moment(at)} />
+            <div class="hint">since <${Ago} at=${started} words=${ago(started)} moment=${moment(started)} /></div>`,
+      },
+    ]}
+  />`;
+}
+
+function Memory({ worker }) {
+  const { device, resident_bytes: process, host, pid } = worker;
+  const { total_bytes: total, free_bytes: free, allocated_bytes: allocated, reserved_bytes: reserved } = device;
+  const known = total !== null && free !== null;
+  return html`${known &&
+    html`<${Share}
+      label="Memory of ${device.name} of ${host}, process ${pid}"
+      taken=${total - free}
+      whole=${total}
+      words="${bytes(total - free)} of ${bytes(total)} taken"
+    />`}
+    ${reserved !== null && html`<div class="hint">${bytes(reserved)} by this worker${allocated === null ? "" : `, ${bytes(allocated)} in use`}</div>`}
+    <div class=${known ? "hint" : ""}>process ${bytes(process)}</div>`;
+}
+
+function Loaded({ models }) {
+  if (!models.length) return html`<span class="muted">nothing</span>`;
+  return html`<ul class="bare">
+    ${models.map(
+      ({ model, revision, bytes: size, device }) => html`<li>
+        ${model} ${revision ? html`<code title=${revision}>${revision.slice(0, 7)}</code> ` : ""}<span class="hint">${[size !== null && bytes(size), device].filter(Boolean).join(", ")}</span>
+      </li>`,
+    )}
+  </ul>`;
+}
+
+const STATES = { closed: "asked", open: "left alone", probing: "trying again" };
+
+export function Circuits({ workers }) {
+  const rows = workers.flatMap((worker) => worker.circuits.map((circuit) => ({ ...circuit, worker })));
+  return html`<${DataTable}
+    label="Circuits"
+    rows=${rows}
+    rowKey=${({ name, worker }) => `${worker.name} ${name}`}
+    empty=${html`<p>No host was asked yet. What fails several times in a row is left alone for a while, and shown here.</p>`}
+    columns=${[
+      { name: "Host or model", cell: ({ name }) => name },
+      { name: "State", cell: ({ state }) => html`<span class="badge ${state}">${state}</span> ${STATES[state] ?? ""}` },
+      { name: "Failures in a row", number: true, cell: ({ failures }) => failures.toLocaleString() },
+      { name: "Asked again in", number: true, cell: ({ state, open_seconds: open }) => (state === "open" ? seconds(open) : "now") },
+      { name: "Worker", cell: ({ worker }) => `${worker.host}, process ${worker.pid}` },
+    ]}
+  />`;
+}
