@@ -103,7 +103,8 @@ def look(page: Page, url: str, view: str, target: Path) -> None:
     page.wait_for_timeout(1500)
     if view == "make":
         page.get_by_role("group", name="Examples").get_by_role("button").first.click()
-        page.wait_for_function("document.querySelector('.panel video')?.currentTime > 0.5")
+        page.locator(".panel video").wait_for()
+        page.wait_for_timeout(1500)
     page.screenshot(path=target)
 
 
@@ -132,7 +133,7 @@ def main() -> None:
     if chromium is None:
         sys.exit("error: Chromium is not installed (apt-get install chromium)")
     with service() as client, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         take(browser, client, arguments.all or IMAGES, everything=arguments.all is not None)
         browser.close()
     if arguments.all is None:

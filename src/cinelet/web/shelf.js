@@ -19,8 +19,9 @@ const NOTHING = { filter: null, ids: [], held: [], next: null, reading: false, c
 // comes. changing: it is the first one of another filter, and the ids are still those of the one before.
 export const shelf = new Store(NOTHING);
 
-// Where the gallery was left: scroll in pixels, opened: the id that was looked at.
-export const place = { scroll: 0, opened: null };
+// Where the gallery was left: scroll in pixels, opened: the id that was looked at. awaited: the id that takes the focus
+// when it is shown.
+export const place = { scroll: 0, opened: null, awaited: null };
 
 const inside = new Set();
 // In which epoch each was read.

@@ -78,8 +78,8 @@ def client(service: ServiceProcess) -> httpx2.Client:
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        # Root has no sandbox of Chromium's own in a container.
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        # Root has no sandbox of its own in a container; to draw as a GPU would takes a whole core.
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()
 
@@ -133,3 +133,12 @@ def made(client: httpx2.Client, prompt: str = "a red circle moving left", **valu
     assert reply.status_code in {200, 202}, reply.text
     generation: dict[str, Any] = client.get(reply.json()["links"]["self"]).json()
     return generation
+
+
+def wait_until(page: Page, script: str, argument: Any = None) -> None:
+    """Wait until a script of the page says yes. Playwright's own way evaluates text, as the page's policy forbids."""
+    for _ in range(PATIENCE_MILLISECONDS // 50):
+        if page.evaluate(script, argument):
+            return
+        page.wait_for_timeout(50)
+    pytest.fail(f"It never came true: {script}")

@@ -2,11 +2,12 @@
 import { caller } from "../api.js";
 import { MOST, choose, chosen } from "../chosen.js";
 import { seconds, stage } from "../format.js";
-import { html, useState } from "../html.js";
-import { isFinal, useKnown } from "../live.js";
+import { html, useEffect, useRef, useState } from "../html.js";
+import { epoch, isFinal, useKnown } from "../live.js";
 import { useMedia } from "../media.js";
 import { useSettled } from "../nearness.js";
 import { linkTo } from "../router.js";
+import { place } from "../shelf.js";
 import { useStore } from "../store.js";
 import { promptOf } from "./generation_panel.js";
 import { Reel } from "./reel.js";
@@ -29,6 +30,12 @@ export function Tile({ id, position, count, onOpen, onDelete }) {
   const [pointed, setPointed] = useState(false);
   const [focused, setFocused] = useState(false);
   const { role } = useStore(caller);
+  const link = useRef();
+  useEffect(() => {
+    if (place.awaited !== id) return;
+    place.awaited = null;
+    link.current?.focus();
+  }, []);
   if (!generation) return null;
   const prompt = promptOf(generation) || "Without a prompt";
   const { state } = generation;
@@ -45,6 +52,7 @@ export function Tile({ id, position, count, onOpen, onDelete }) {
   >
     <a
       class="tile-link"
+      ref=${link}
       href=${linkTo("generation", id)}
       onClick=${() => onOpen(id)}
       onFocus=${() => setFocused(true)}
@@ -86,13 +94,15 @@ function Picture({ generation }) {
 
 function Thumbnail({ generation }) {
   const url = useMedia(generation.links.thumbnail, useSettled());
-  const [missing, setMissing] = useState(false);
+  // Tried again once the service was away.
+  const now = useStore(epoch);
+  const [missedIn, setMissedIn] = useState(null);
   const { duration, thumbnail } = generation.result;
   return html`
-    ${missing
+    ${missedIn === now
       ? html`<span class="tile-words">Its picture cannot be shown</span>`
       : url &&
-        html`<img src=${url} width=${thumbnail.width} height=${thumbnail.height} alt="" decoding="async" onError=${() => setMissing(true)} />`}
+        html`<img src=${url} width=${thumbnail.width} height=${thumbnail.height} alt="" decoding="async" onError=${() => setMissedIn(now)} />`}
     <span class="tile-duration" aria-hidden="true">${seconds(duration)}</span>
   `;
 }

@@ -163,11 +163,10 @@ function End({ ids, next, reading, error }) {
   const element = useRef();
   useReached(element, more, `${ids.length} ${reading} ${error}`);
   function moreByHand() {
-    const first = ids.length;
-    const end = shelf.subscribe(({ ids: now }) => {
-      if (now.length <= first) return;
-      end();
-      requestAnimationFrame(() => requestAnimationFrame(() => document.querySelector(`[aria-posinset="${first + 1}"] a`)?.focus()));
+    // Whoever asked with the keyboard goes on where the new ones begin.
+    const end = shelf.subscribe(({ ids: now, error: failed }) => {
+      if (now.length > ids.length) place.awaited = now[ids.length];
+      if (now.length > ids.length || failed) end();
     });
     more();
   }
