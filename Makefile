@@ -12,10 +12,10 @@ READY := .venv/.ready-$(shell cat pyproject.toml constraints.txt | cksum | cut -
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 OFFLINE := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help demo serve test coverage check format clean
+.PHONY: help demo serve test coverage check format screenshots clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: $(READY) ## Turn three prompts into MP4 files in out/
 	@printf '%s\n' 'a red circle moving left' 'a blue square growing' 'a green triangle moving up' \
@@ -44,6 +44,9 @@ check: $(READY) ## Check style, types and import layers, as CI does
 format: $(READY) ## Rewrite the code in the project's style
 	@.venv/bin/python -m ruff check --fix-only
 	@.venv/bin/python -m ruff format
+
+screenshots: $(READY) ## Take the documents' pictures of the page anew
+	@$(OFFLINE) .venv/bin/python -m docs.screenshots
 
 clean: ## Remove caches and built packages; .venv and out/ stay
 	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.*

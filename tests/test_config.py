@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -168,3 +170,21 @@ def test_a_wrong_value_for_remote_models_is_one_line_that_names_the_variable(
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "only-a-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{}, {"HF_HOME": "/a"}, {"HF_HUB_CACHE": "/b"}, {"HUGGINGFACE_HUB_CACHE": "/c"}, {"XDG_CACHE_HOME": "/d"}],
+    ids=lambda environment: next(iter(environment), "nothing"),
+)
+def test_the_cache_of_the_hub_is_where_its_own_programs_have_it(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    command = [sys.executable, "-c", "from huggingface_hub import constants; print(constants.HF_HUB_CACHE)"]
+    theirs = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    assert str(Config().hub_cache) == theirs

@@ -29,7 +29,7 @@ expected-statuses = ["2xx", "3xx", 401, 403, 404, 409, 422, 429]
 def keyed(copy_data: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, str]]:
     data = copy_data(tmp_path_factory.mktemp("schemathesis") / "data")
     with Served(data, make_backend=lambda: FakeBackend(size=(64, 64))) as served:
-        _, secret = served.with_database(lambda database: Keys(database).create("fuzz", role=Role.GENERATE))
+        _, secret = served.with_database(lambda database: Keys(database).create("fuzz", role=Role.ADMIN))
         yield served, secret
 
 

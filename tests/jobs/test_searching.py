@@ -160,3 +160,29 @@ def test_generations_from_before_are_found_too(data_directory, schema):
 def test_a_pattern_takes_each_character_as_it_is():
     assert pattern("50%_\\") == "%50\\%\\_\\\\%"
     assert folded("A\0\ud800") == "a\N{REPLACEMENT CHARACTER}?"
+
+
+def test_a_server_without_the_extension_searches_without_an_index(with_ledger):
+    async def work(_, database):
+        async with database.connection() as connection:
+            return await (await connection.execute("SELECT index_texts()")).fetchone()
+
+    assert with_ledger(work) == (False,)
+
+
+def test_a_dump_is_restored_without_an_index_that_this_server_may_not_know(with_ledger, tmp_path):
+    async def work(ledger, database):
+        made = await insert(ledger, "a red gull")
+        async with database.connection() as connection:
+            await connection.execute("CREATE INDEX generation_texts_by_part ON generation_texts (folded)")
+        await database.dump(tmp_path / "jobs.dump")
+        await database.restore(tmp_path / "jobs.dump")
+        async with database.connection() as connection:
+            rows = await connection.execute(
+                "SELECT count(*) FROM pg_indexes WHERE tablename = 'generation_texts' AND schemaname = %s",
+                [database.schema],
+            )
+            assert await rows.fetchone() == (1,)
+        assert await found(ledger, "red") == [made]
+
+    with_ledger(work)

@@ -35,7 +35,7 @@ SCHEMES = {"slow": "make", "patient": "make_patient", "broken": "make_broken"}
 
 
 def environment_of(folder: Path, *, data: Path) -> dict[str, str]:
-    """Return an environment with plugins: videos of `slow` take 0.3 s, those of `patient` 10, those of `broken` fail."""
+    """Return an environment with plugins: `slow` takes 0.3 s for a video, `patient` 10, and `broken` fails."""
     package = folder / "site" / "slow_videos-1.0.dist-info"
     package.mkdir(parents=True)
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: slow-videos\nVersion: 1.0\n")

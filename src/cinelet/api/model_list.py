@@ -87,7 +87,7 @@ def _downloaded(config: Config) -> Sequence[str]:
         return ()
     from cinelet.backends.diffusers.downloaded import downloaded_models
 
-    return downloaded_models(config.hf_hub_cache)
+    return downloaded_models(config.hub_cache)
 
 
 def _can_run_here() -> bool:

@@ -36,7 +36,7 @@ def range_of(headers: Headers, *, size: int, etag: str, modified: str) -> str | 
 
 
 def bounds_of(wanted: str, *, size: int) -> tuple[int, int]:
-    """Return where the one part of what `range_of` returned begins and ends: from the first byte to before the second."""
+    """Return the first byte of the one part of what `range_of` returned, and the first one after it."""
     first, _, last = wanted.removeprefix("bytes=").partition("-")
     if not first:
         return max(0, size - int(last)), size

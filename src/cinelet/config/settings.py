@@ -185,6 +185,12 @@ class Config(BaseSettings, metaclass=_NamesFromEnvironment):
         except pydantic.ValidationError as error:
             raise _explained(error) from None
 
+    @property
+    def hub_cache(self) -> Path:
+        """Where models from the Hub are."""
+        shared = os.environ.get("HUGGINGFACE_HUB_CACHE") or f"{_hub_home()}/hub"
+        return Path(os.path.expandvars(self.hf_hub_cache or shared)).expanduser()
+
     @field_validator("cinelet_log_level", mode="before")
     @classmethod
     def _upper(cls, value: object) -> object:
@@ -299,9 +305,13 @@ class _TokenFile(PydanticBaseSettingsSource):
 
 def _token_path() -> Path:
     """Return where the Hub's own programs keep the token."""
+    return Path(os.path.expandvars(os.environ.get("HF_TOKEN_PATH") or f"{_hub_home()}/token")).expanduser()
+
+
+def _hub_home() -> str:
+    """Return the folder of the Hub's own programs, as they find it: to ask them takes longer."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    home = os.environ.get("HF_HOME") or f"{cache}/huggingface"
-    return Path(os.path.expandvars(os.environ.get("HF_TOKEN_PATH") or f"{home}/token")).expanduser()
+    return os.environ.get("HF_HOME") or f"{cache}/huggingface"
 
 
 def _variables(field_name: str, field: FieldInfo) -> tuple[str, ...]:

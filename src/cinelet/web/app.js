@@ -54,8 +54,10 @@ function App() {
   const place = `${name}/${id}`;
   const first = useRef(place);
   useEffect(() => {
-    // Whoever went somewhere by keyboard or screen reader begins there, and not at the top of the page again.
-    if (first.current !== place) main.current?.querySelector("h1")?.focus();
+    // Whoever went somewhere by keyboard or screen reader begins there, and not at the top of the page again. A view
+    // that comes back to where it was has put the focus there itself.
+    const placed = main.current?.contains(document.activeElement);
+    if (first.current !== place && !placed) main.current?.querySelector("h1")?.focus();
     first.current = null;
   }, [place]);
   const { view: View } = VIEWS[name] ?? { view: NotFound };

@@ -1,6 +1,6 @@
 // What generations are now: one event stream for the tab, and whatever was read. It connects again by itself.
 import { ApiError, caller, get } from "./api.js";
-import { useEffect, useState } from "./html.js";
+import { useEffect, useReducer, useState } from "./html.js";
 import { eventStream } from "./event_stream.js";
 import { Store, useStore } from "./store.js";
 
@@ -47,6 +47,16 @@ export function onChange(hear) {
   return () => hearsOfAll.delete(hear);
 }
 
+// Calls hear(id, generation) of each change of one generation; returns what ends that.
+function onChangeOf(id, hear) {
+  if (!hears.has(id)) hears.set(id, new Set());
+  hears.get(id).add(hear);
+  return () => {
+    hears.get(id).delete(hear);
+    if (!hears.get(id).size) hears.delete(id);
+  };
+}
+
 function tell(id, generation) {
   for (const hear of [...(hears.get(id) ?? []), ...hearsOfAll]) hear(id, generation);
 }
@@ -78,8 +88,7 @@ export function useGeneration(id) {
   useEffect(() => {
     if (!id) return undefined;
     const hear = (_, generation) => show({ id, generation, error: null });
-    if (!hears.has(id)) hears.set(id, new Set());
-    hears.get(id).add(hear);
+    const end = onChangeOf(id, hear);
     const reading = new AbortController();
     read(id, { signal: reading.signal }).catch((error) => {
       // The service may be away for a while: what was known is shown meanwhile, and read again when it is back.
@@ -87,8 +96,7 @@ export function useGeneration(id) {
     });
     return () => {
       reading.abort();
-      hears.get(id).delete(hear);
-      if (!hears.get(id).size) hears.delete(id);
+      end();
     };
   }, [id, now]);
   const { generation, error } = shown.id === id ? shown : { generation: known(id), error: null };
@@ -100,6 +108,18 @@ export function useGeneration(id) {
     return () => clearInterval(timer);
   }, [id, waits]);
   return { generation, error };
+}
+
+// A generation as it is known, kept current, and not asked for: for lists, which are read many at once.
+export function useKnown(id) {
+  const [, drawAgain] = useReducer((count) => count + 1, 0);
+  const generation = known(id);
+  useEffect(() => {
+    const end = onChangeOf(id, drawAgain);
+    if (known(id) !== generation) drawAgain();
+    return end;
+  }, [id]);
+  return generation;
 }
 
 function pause(milliseconds) {

@@ -13,16 +13,20 @@ function fromHere(path) {
 function shared(path) {
   let entry = fetched.get(path);
   if (!entry) {
-    const blob = request("GET", fromHere(path)).then((response) => response.blob());
-    entry = { users: 0, url: blob.then((content) => URL.createObjectURL(content)) };
+    const asking = new AbortController();
+    const blob = request("GET", fromHere(path), { signal: asking.signal }).then((response) => response.blob());
+    entry = { users: 0, asking, url: blob.then((content) => URL.createObjectURL(content)) };
     fetched.set(path, entry);
-    entry.url.catch(() => fetched.delete(path));
+    const failed = entry;
+    entry.url.catch(() => fetched.get(path) === failed && fetched.delete(path));
   }
   entry.users += 1;
   const release = () => {
     entry.users -= 1;
     if (entry.users) return;
-    fetched.delete(path);
+    if (fetched.get(path) === entry) fetched.delete(path);
+    // Nobody wants it any more, if it is still on its way.
+    entry.asking.abort();
     entry.url.then((url) => URL.revokeObjectURL(url)).catch(() => {});
   };
   return { url: entry.url, release };

@@ -22,7 +22,7 @@ CHROMIUM = next(
 """The system's; a browser that a tool downloads is not used."""
 REQUIRED = os.environ.get("CINELET_TESTS_NEED_CHROMIUM") == "1"
 WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
-PATIENCE_MILLISECONDS = 30_000
+PATIENCE_MILLISECONDS = 60_000
 """Two cores may be shared with other tests."""
 expect.set_options(timeout=PATIENCE_MILLISECONDS)
 EXPECTED_COMPLAINTS = re.compile(r"Failed to load resource|ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED_ENCODING")
@@ -78,8 +78,8 @@ def client(service: ServiceProcess) -> httpx2.Client:
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        # Root has no sandbox of Chromium's own in a container.
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        # Root has no sandbox of its own in a container; to draw as a GPU would takes a whole core.
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()
 
@@ -127,9 +127,18 @@ def opened(page: Page, service: ServiceProcess) -> Callable[[str], Page]:
 
 
 def made(client: httpx2.Client, prompt: str = "a red circle moving left", **values: Any) -> dict[str, Any]:
-    """Return a generation that has ended, made over HTTP: the embedded model's, small, unless `values` say otherwise."""
+    """Return a generation that has ended: a small one of the embedded model, unless `values` say otherwise."""
     body = {"prompt": prompt, "duration": 1, "num_inference_steps": 2, "width": 64, "height": 64, **values}
     reply = client.post("/v1/text-to-video", json=body, headers={"prefer": "wait=60"})
     assert reply.status_code in {200, 202}, reply.text
     generation: dict[str, Any] = client.get(reply.json()["links"]["self"]).json()
     return generation
+
+
+def wait_until(page: Page, script: str, argument: Any = None) -> None:
+    """Wait until a script of the page says yes. Playwright's own way evaluates text, as the page's policy forbids."""
+    for _ in range(PATIENCE_MILLISECONDS // 50):
+        if page.evaluate(script, argument):
+            return
+        page.wait_for_timeout(50)
+    pytest.fail(f"It never came true: {script}")

@@ -85,8 +85,17 @@ def test_what_a_worker_on_a_gpu_reports_is_shown_with_its_numbers(opened: Callab
     }
     circuit = {"name": "hf fal-ai", "state": "open", "failures": 5, "open_seconds": 22.4}
     worker = {
-        **{"name": "one", "host": "gpu-1", "pid": 7, "queues": {"local": 1}, "running": 1, "finished": 1203},
-        **{"started_at": 1e9, "seen_at": 1e9, "resident_bytes": 6e9, "device": device, "circuits": [circuit]},
+        "name": "one",
+        "host": "gpu-1",
+        "pid": 7,
+        "queues": {"local": 1},
+        "running": 1,
+        "finished": 1203,
+        "started_at": 1e9,
+        "seen_at": 1e9,
+        "resident_bytes": 6e9,
+        "device": device,
+        "circuits": [circuit],
         "models": [{"model": "org/name", "revision": "0123456789abcdef", "bytes": 32e9, "device": "cuda:0"}],
     }
     page.route("**/v1/admin/workers", lambda route: route.fulfill(json={"object": "list", "data": [worker]}))

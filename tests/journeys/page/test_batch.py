@@ -13,7 +13,7 @@ import httpx2
 import pytest
 from playwright.sync_api import CDPSession, Locator, Page, expect
 
-from tests.journeys.page.conftest import PATIENCE_MILLISECONDS, PHONE
+from tests.journeys.page.conftest import PATIENCE_MILLISECONDS, PHONE, wait_until
 from tests.journeys.service_process import ServiceProcess, until
 
 Opened = Callable[..., Page]
@@ -69,7 +69,7 @@ def test_a_batch_of_three_prompts_fills_its_grid(opened: Opened) -> None:
     assert "#/batch/batch_" in page.url
     expect(page.get_by_role("heading", level=1)).to_have_text("a red circle moving left and 2 more")
     expect(page.locator(".cells img")).to_have_count(3, timeout=2 * PATIENCE_MILLISECONDS)
-    page.wait_for_function("[...document.querySelectorAll('.cells img')].every((one) => one.naturalWidth > 0)")
+    wait_until(page, "[...document.querySelectorAll('.cells img')].every((one) => one.naturalWidth > 0)")
     expect_count(page, "completed", 3)
     expect(page.locator("article.batch")).to_have_attribute("data-state", "completed")
     expect(page).to_have_title("✓ a red circle moving left and 2 more – cinelet")
@@ -176,7 +176,7 @@ def test_what_waits_and_what_runs_is_cancelled_and_can_be_made_after_all(opened:
     expect(page.locator(".batch-far strong")).to_have_text("Cancelled")
     first = page.url
     page.get_by_role("button", name="Make 6 cancelled ones").click()
-    page.wait_for_function("(before) => location.href !== before", arg=first)
+    wait_until(page, "(before) => location.href !== before", first)
     expect(page.get_by_role("heading", level=1)).to_contain_text("once more")
     expect(page.locator(".cell")).to_have_count(6)
     page.get_by_role("button", name="Cancel the rest").click()

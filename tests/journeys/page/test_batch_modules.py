@@ -99,7 +99,11 @@ def test_a_matrix_is_each_row_with_each_model_and_seed(page: Page) -> None:
         for model, seed in columns
     ]
     assert plan["metadata"] == {
-        **{"name": "a gull and 1 more", "shape": "matrix", "seeds": "[4,7]", "model_1": "one", "model_2": "two"}
+        "name": "a gull and 1 more",
+        "shape": "matrix",
+        "seeds": "[4,7]",
+        "model_1": "one",
+        "model_2": "two",
     }
     assert planned(page, matrix=True, text="a gull", models=[])["requests"] == []
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from tests.journeys.page.conftest import PHONE
+from tests.journeys.page.conftest import PHONE, wait_until
 from tests.journeys.service_process import ServiceProcess
 
 Opened = Callable[..., Page]
@@ -37,7 +37,7 @@ def require_playing(page: Page) -> None:
     """Fail unless the video of the panel plays: its time moves on by itself."""
     video = panel(page).locator("video")
     video.wait_for()
-    page.wait_for_function("document.querySelector('video').currentTime > 0.2")
+    wait_until(page, "document.querySelector('video').currentTime > 0.2")
     assert video.evaluate("video => [video.videoWidth > 0, video.error, video.paused]") == [True, None, False]
 
 
@@ -86,7 +86,7 @@ def test_stage_steps_and_progress_are_seen_while_it_is_made(opened: Opened) -> N
     ask(page, "a gull", model="patient:x")
     working = panel(page)
     expect(working.get_by_role("heading", name="Drawing, step")).to_be_visible()
-    page.wait_for_function("document.querySelector('progress').value > 0.1")
+    wait_until(page, "document.querySelector('progress').value > 0.1")
     assert " % a gull – cinelet" in page.title()
     expect(working.get_by_text("more of drawing")).to_be_visible()
     expect(page.locator("[data-announcer]")).to_have_text("Drawing")
@@ -233,9 +233,7 @@ def test_again_keeps_the_seed_and_varying_does_not(opened: Opened, client: httpx
     first = newest_of(client)
     for button in ("Again", "Vary the seed"):
         page.get_by_role("button", name=button).click()
-        page.wait_for_function(
-            "id => document.querySelector('.panel-more a').href.includes(id) === false", arg=first["id"]
-        )
+        wait_until(page, "id => document.querySelector('.panel-more a').href.includes(id) === false", first["id"])
         expect(panel(page).locator("video")).to_be_visible()
         made = newest_of(client)
         assert made["result"]["cache"] == "made"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
 from collections.abc import Callable
@@ -85,7 +86,7 @@ def test_an_event_stream_is_read_the_same_wherever_it_is_cut(ask: Ask, page: Pag
     @given(st.lists(st.integers(1, len(text)), max_size=12))
     def cut(places: list[int]) -> None:
         bounds = [0, *sorted(places), len(text)]
-        pieces = [text[start:end] for start, end in zip(bounds, bounds[1:], strict=False)]
+        pieces = [text[start:end] for start, end in itertools.pairwise(bounds)]
         assert parsed(page, [*pieces, "x"]) == expected
 
     cut()

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from cinelet.api.routes.generations import HEARTBEAT_SECONDS, facts_of
+from cinelet.api.routes.generations import HEARTBEAT_SECONDS, STREAM, facts_of
 from cinelet.api.state import Jobs, Who
 from cinelet.domain.errors import CineletError
 from cinelet.jobs.durable import DurableJobs
@@ -18,7 +18,7 @@ from cinelet.jobs.feed import Signal, Told
 router = APIRouter(prefix="/v1/events", tags=["generations"])
 
 
-@router.get("", response_class=EventSourceResponse)
+@router.get("", response_class=EventSourceResponse, responses=STREAM)
 async def watch_everything(jobs: Jobs, caller: Who) -> Response:
     """Follow all generations as server-sent events: `ready`, then a `generation` for each change from now on.
 

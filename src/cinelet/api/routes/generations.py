@@ -23,10 +23,22 @@ from cinelet.jobs.states import State
 
 HEARTBEAT_SECONDS = 15
 MAX_POSITION = 2**63 - 1
+_EVENT = {
+    "type": "object",
+    "properties": {name: {"type": "string"} for name in ("event", "id", "data")},
+    "required": ["event", "data"],
+}
+STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Server-sent events; their data are JSON objects.",
+        "content": {"text/event-stream": {"schema": _EVENT}},
+    }
+}
 
 router = APIRouter(prefix="/v1/generations", tags=["generations"])
 Id = Annotated[str, Path(alias="generation_id", max_length=5000)]
 Redirect = Annotated[bool, Query(description="Whether the reply may send on to the store, where that signs links.")]
+"""For files of a page, whose content policy lets nothing come from elsewhere."""
 
 
 @router.get("")
@@ -69,7 +81,7 @@ async def show_generation(generation_id: Id, jobs: Jobs, caller: Who) -> Generat
     return view_of(generation, position=await jobs.ledger.position(generation.id) if waits else None)
 
 
-@router.get("/{generation_id}/events", response_class=EventSourceResponse)
+@router.get("/{generation_id}/events", response_class=EventSourceResponse, responses=STREAM)
 async def watch_generation(
     generation_id: Id,
     jobs: Jobs,
@@ -83,7 +95,7 @@ async def watch_generation(
 
 @router.get("/{generation_id}/video", response_class=Response)
 async def video_of_generation(
-    generation_id: Id, request: Request, jobs: Jobs, caller: Who, redirect: Redirect = True
+    generation_id: Id, request: Request, jobs: Jobs, caller: Who, *, redirect: Redirect = True
 ) -> Response:
     """Return the video, whole or a range of it."""
     return await video_reply(request, await found(jobs, generation_id, caller), redirect=redirect)
@@ -91,7 +103,7 @@ async def video_of_generation(
 
 @router.get("/{generation_id}/thumbnail", response_class=Response)
 async def thumbnail_of_generation(
-    generation_id: Id, request: Request, jobs: Jobs, caller: Who, redirect: Redirect = True
+    generation_id: Id, request: Request, jobs: Jobs, caller: Who, *, redirect: Redirect = True
 ) -> Response:
     """Return a picture of the video: WebP, or JPEG where `Accept` prefers it."""
     return await thumbnail_reply(request, await found(jobs, generation_id, caller), redirect=redirect)
@@ -99,7 +111,7 @@ async def thumbnail_of_generation(
 
 @router.get("/{generation_id}/spritesheet", response_class=Response)
 async def spritesheet_of_generation(
-    generation_id: Id, request: Request, jobs: Jobs, caller: Who, redirect: Redirect = True
+    generation_id: Id, request: Request, jobs: Jobs, caller: Who, *, redirect: Redirect = True
 ) -> Response:
     """Return up to 25 frames, evenly spaced, in one WebP picture; its layout is in `result` and in the headers."""
     return await spritesheet_reply(request, await found(jobs, generation_id, caller), redirect=redirect)

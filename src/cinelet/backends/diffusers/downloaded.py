@@ -15,15 +15,11 @@ from cinelet.domain.model import ModelReference
 _PREFIX = "models--"
 
 
-def downloaded_models(cache_dir: Path | None) -> tuple[str, ...]:
+def downloaded_models(cache_dir: Path) -> tuple[str, ...]:
     """Return the Hub ids of the video models whose current revision is all there, in order. Blocks.
 
-    cache_dir: of the Hub's files, the Hub's own default if None. What cannot be read is no model.
+    cache_dir: of the Hub's files. What cannot be read is no model.
     """
-    if cache_dir is None:
-        from huggingface_hub import constants
-
-        cache_dir = Path(constants.HF_HUB_CACHE)
     try:
         folders = sorted(cache_dir.expanduser().glob(f"{_PREFIX}*--*"))
     except (OSError, RuntimeError):
