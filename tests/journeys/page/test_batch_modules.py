@@ -45,18 +45,17 @@ def test_a_table_without_heading_holds_prompts_first(ask: Ask) -> None:
     ]
 
 
-@settings(max_examples=40, deadline=None)
-@given(prompts=st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\0"), min_size=1), min_size=1))
-def test_whatever_is_written_as_a_table_is_read_as_it_was(ask: Ask, prompts: list[str]) -> None:
-    file = io.StringIO()
-    csv.writer(file, quoting=csv.QUOTE_ALL).writerows([["prompt", "negative_prompt"], *([one, "x"] for one in prompts)])
-    read = ask("batch/lines.js", "linesOfCsv", file.getvalue())["lines"]
-    # As JavaScript trims, which is not quite as Python does.
-    trimmed = [
-        one.strip("\t\n\v\f\ufeff \xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B))))
-        for one in prompts
-    ]
-    assert [one.get("prompt", "") for one in read] == trimmed
+def test_whatever_is_written_as_a_table_is_read_as_it_was(ask: Ask) -> None:
+    @settings(max_examples=30, deadline=None)
+    @given(prompts=st.lists(st.text('a";,\n\t é'), min_size=1))
+    def written(prompts: list[str]) -> None:
+        file = io.StringIO()
+        rows = [["prompt", "negative_prompt"], *([prompt, "x"] for prompt in prompts)]
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerows(rows)
+        read = ask("batch/lines.js", "linesOfCsv", file.getvalue())["lines"]
+        assert [line.get("prompt", "") for line in read] == [prompt.strip() for prompt in prompts]
+
+    written()
 
 
 def test_json_lines_are_taken_as_they_are_and_what_is_none_as_its_text(ask: Ask) -> None:
