@@ -172,12 +172,14 @@ def test_what_waits_and_what_runs_is_cancelled_and_can_be_made_after_all(opened:
     expect(page.locator(".cell[data-state=in_progress]")).to_have_count(1)
     page.get_by_role("button", name="Cancel the rest").click()
     expect_count(page, "cancelled", 6)
+    expect(page.get_by_role("heading", level=1)).to_be_focused()
     expect(page.locator("article.batch")).to_have_attribute("data-state", "cancelled")
     expect(page.locator(".batch-far strong")).to_have_text("Cancelled")
     first = page.url
     page.get_by_role("button", name="Make 6 cancelled ones").click()
     wait_until(page, "(before) => location.href !== before", first)
     expect(page.get_by_role("heading", level=1)).to_contain_text("once more")
+    expect(page.get_by_role("heading", level=1)).to_be_focused()
     expect(page.locator(".cell")).to_have_count(6)
     page.get_by_role("button", name="Cancel the rest").click()
     expect_count(page, "cancelled", 6)
@@ -223,12 +225,26 @@ def test_the_form_lives_through_a_reload_and_a_look_elsewhere(opened: Opened) ->
     expect(page.get_by_role("button", name="Make 2 videos")).to_be_disabled()
 
 
+def test_the_keyboard_alone_makes_a_batch(opened: Opened) -> None:
+    page = opened("batch")
+    choose(page, "slow:x")
+    prompts(page).focus()
+    page.keyboard.type("a gull")
+    page.keyboard.press("Enter")
+    page.keyboard.type("a fox")
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("a gull and 1 more")
+    expect(page.get_by_role("heading", level=1)).to_be_focused()
+    expect_count(page, "completed", 2)
+
+
 def test_repeats_are_said_and_can_be_left_out(opened: Opened) -> None:
     page = opened("batch")
     prompts(page).fill("a gull\na fox\na gull\n\na gull")
     expect(page.get_by_text("2 lines say what others say; each is made.")).to_be_visible()
     expect(page.get_by_role("button", name="Make 4 videos")).to_be_enabled()
     page.get_by_role("button", name="Leave out the repeats").click()
+    expect(prompts(page)).to_be_focused()
     expect(prompts(page)).to_have_value("a gull\na fox\n")
     expect(page.get_by_role("button", name="Make 2 videos")).to_be_enabled()
 

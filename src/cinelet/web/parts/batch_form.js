@@ -51,7 +51,13 @@ export function BatchForm() {
     }
   }
 
-  return html`<form class="card batch-form" onSubmit=${submit} novalidate aria-label="A new batch">
+  function pressed(event) {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    submit(event);
+  }
+
+  return html`<form class="card batch-form" onSubmit=${submit} onKeyDown=${pressed} novalidate aria-label="A new batch">
     <h1 tabindex="-1">Make many videos</h1>
     <${Shape} matrix=${draft.matrix} />
     <${LinesInput} draft=${draft} plan=${plan} examples=${facts?.examples ?? []} />

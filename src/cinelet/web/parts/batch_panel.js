@@ -20,55 +20,52 @@ export function BatchPanel({ id }) {
   useEffect(() => watched.watch(), [watched]);
   const head = useStore(watched.head);
   const error = useStore(watched.error);
-  if (error?.status === 404) {
-    return html`<section class="card empty">
-      <h1 tabindex="-1">This batch is gone</h1>
-      <p>It was deleted, or it is somebody else's.</p>
-      <p><a href=${linkTo("batch")}>All batches</a></p>
-    </section>`;
-  }
-  if (!head) {
-    return html`<section class="card empty" role="status">
-      <h1 tabindex="-1">Batch</h1>
-      <p>${error ? error.message : "Looking for it…"}</p>
-    </section>`;
-  }
-  const matrix = matrixOf(head);
-  return html`<article class="batch" data-state=${head.state} aria-labelledby="batch-name">
+  const heading = useRef();
+  const matrix = head && matrixOf(head);
+  return html`<article class="batch" data-state=${head?.state} aria-labelledby="batch-name">
     <p class="crumb"><a href=${linkTo("batch")}>← All batches</a></p>
-    <${Head} watched=${watched} head=${head} />
-    ${matrix ? html`<${BatchMatrix} watched=${watched} matrix=${matrix} />` : html`<${BatchGrid} watched=${watched} />`}
+    <header class="card batch-head">
+      <div class="batch-title">
+        <h1 tabindex="-1" id="batch-name" ref=${heading}>${error?.status === 404 ? "This batch is gone" : head ? batchName(head) : "Batch"}</h1>
+        <p class="hint">${head ? html`<${Origin} head=${head} />` : words(error)}</p>
+      </div>
+      ${head && html`<${Far} watched=${watched} head=${head} heading=${heading} />`}
+    </header>
+    ${head && (matrix ? html`<${BatchMatrix} watched=${watched} matrix=${matrix} />` : html`<${BatchGrid} watched=${watched} />`)}
   </article>`;
 }
 
-function Head({ watched, head }) {
+function words(error) {
+  if (error?.status === 404) return "It was deleted, or it is somebody else's.";
+  return error ? error.message : "Looking for it…";
+}
+
+function Origin({ head: { metadata, counts, created_at: at } }) {
+  return html`${metadata.name && `${count(counts.total, "video")}, `}asked for ${moment(at)}
+  ${metadata.again_of && html`, <a href=${linkTo("batch", metadata.again_of)}>after an earlier batch</a>`}`;
+}
+
+// What can be done with it, and how far it is.
+function Far({ watched, head, heading }) {
   const tally = useStore(watched.tally);
   const { role } = useStore(caller);
-  const name = batchName(head);
-  useTitle(name, tally);
+  useTitle(batchName(head), tally);
   useAnnouncements(tally);
-  const { counts, open, total, progress, rest } = tally;
+  const { counts, open, progress, rest } = tally;
   const percent = Math.floor(progress * 100);
-  const words = open ? `${percent} %` : head.cancel_requested && counts.cancelled ? "Cancelled" : "Done";
-  return html`<header class="card batch-head">
-    <div class="batch-title">
-      <h1 tabindex="-1" id="batch-name">${name}</h1>
-      <p class="hint">
-        ${head.metadata.name && `${count(total, "video")}, `}asked for ${moment(head.created_at)}
-        ${head.metadata.again_of && html`, <a href=${linkTo("batch", head.metadata.again_of)}>after an earlier batch</a>`}
-      </p>
-    </div>
-    <${Actions} watched=${watched} head=${head} tally=${tally} mayMake=${role !== "read"} />
+  const ended = head.cancel_requested && counts.cancelled ? "Cancelled" : "Done";
+  return html`
+    <${Actions} watched=${watched} head=${head} tally=${tally} mayMake=${role !== "read"} heading=${heading} />
     <div class="batch-far">
       <div class="far-words">
-        <strong>${words}</strong>
+        <strong>${open ? `${percent} %` : ended}</strong>
         ${open > 0 && head.cancel_requested && html` <span class="muted">cancelling the rest</span>`}
         ${rest !== null && !head.cancel_requested && html` <span class="muted">about ${seconds(rest)} more</span>`}
         <${Counts} counts=${counts} />
       </div>
       <progress aria-label="Progress of the batch" max="1" value=${progress}></progress>
     </div>
-  </header>`;
+  `;
 }
 
 const COUNTED = [
@@ -88,7 +85,7 @@ function Counts({ counts }) {
   </ul>`;
 }
 
-function Actions({ watched, head, tally, mayMake }) {
+function Actions({ watched, head, tally, mayMake, heading }) {
   const [busy, setBusy] = useState(false);
 
   async function doing(work) {
@@ -105,6 +102,12 @@ function Actions({ watched, head, tally, mayMake }) {
   const linesThat = (state) =>
     [...watched.lines.values()].map((store) => store.value).filter((line) => line.state === state && line.generation);
   const again = (state) => doing(async () => goTo("batch", (await sendAgain(head, linesThat(state))).id));
+  const cancel = () =>
+    doing(async () => {
+      await watched.cancel();
+      // The button goes away with what it was for.
+      heading.current?.focus();
+    });
   const download = () => doing(async () => save(await watched.results(), `${head.id}.jsonl`));
   const failed = tally.counts.failed ? linesThat("failed").length : 0;
   const cancelled = tally.open ? 0 : tally.counts.cancelled;
@@ -112,7 +115,7 @@ function Actions({ watched, head, tally, mayMake }) {
   return html`<div class="buttons">
     ${mayMake &&
     tally.open > 0 &&
-    html`<button type="button" class="danger" disabled=${busy || cancelling} onClick=${() => doing(() => watched.cancel())}>
+    html`<button type="button" class="danger" disabled=${busy || cancelling} onClick=${cancel}>
       ${cancelling ? "Cancelling…" : "Cancel the rest"}
     </button>`}
     ${mayMake &&

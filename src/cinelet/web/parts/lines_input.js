@@ -10,6 +10,9 @@ const PREVIEWED = 20;
 export function LinesInput({ draft, plan, examples }) {
   const id = useId();
   const input = useRef();
+  const text = useRef();
+  // What goes away with its button leaves whoever pressed it at the text.
+  const back = () => text.current.focus();
   const [over, setOver] = useState(false);
   const [problem, setProblem] = useState(null);
 
@@ -47,6 +50,7 @@ export function LinesInput({ draft, plan, examples }) {
     <div class="label-line"><label for=${id}>Prompts, one a line</label><output for=${id}>${said}</output></div>
     <textarea
       id=${id}
+      ref=${text}
       rows="8"
       aria-describedby="${id}-hint"
       placeholder=${examples.length ? examples.slice(0, 3).join("\n") : "A fox runs through fresh snow\nWaves at night, seen from a pier"}
@@ -70,18 +74,19 @@ export function LinesInput({ draft, plan, examples }) {
       }}
     />
     ${problem && html`<p class="error" role="alert">${problem}</p>`}
-    ${plan.repeats > 0 && html`<${Repeats} draft=${draft} repeats=${plan.repeats} />`}
-    ${draft.file && html`<${FileLines} file=${draft.file} matrix=${draft.matrix} />`}
+    ${plan.repeats > 0 && html`<${Repeats} draft=${draft} repeats=${plan.repeats} onDone=${back} />`}
+    ${draft.file && html`<${FileLines} file=${draft.file} matrix=${draft.matrix} onDone=${back} />`}
   </div>`;
 }
 
-function Repeats({ draft, repeats }) {
+function Repeats({ draft, repeats, onDone }) {
   const once = (lines) => [...new Map(lines.map((line) => [JSON.stringify(line), line])).values()];
   function leaveOut() {
     const lines = once(linesOfText(draft.text));
     const written = new Set(lines.map((line) => JSON.stringify(line)));
     const file = draft.file && { ...draft.file, lines: once(draft.file.lines).filter((line) => !written.has(JSON.stringify(line))) };
     change({ text: lines.map(({ prompt }) => `${prompt}\n`).join(""), file: file?.lines.length ? file : null });
+    onDone();
   }
   return html`<div class="buttons repeats" role="status">
     <p class="hint">${repeats === 1 ? "One line says what another one says" : `${repeats.toLocaleString()} lines say what others say`}; each is made.</p>
@@ -90,13 +95,18 @@ function Repeats({ draft, repeats }) {
 }
 
 // Lines that have values of their own, which a text cannot show.
-function FileLines({ file, matrix }) {
+function FileLines({ file, matrix, onDone }) {
+  function remove() {
+    change({ file: null });
+    onDone();
+  }
+
   const names = [...new Set(file.lines.slice(0, PREVIEWED).flatMap((line) => (typeof line === "string" ? [] : Object.keys(line))))];
   const columns = ["prompt", ...names.filter((name) => name !== "prompt")];
   return html`<div class="file-lines">
     <div class="buttons">
       <p><strong>${file.name}</strong>: ${count(file.lines.length, "line")} with values of their own</p>
-      <button type="button" onClick=${() => change({ file: null })}>Remove</button>
+      <button type="button" onClick=${remove}>Remove</button>
     </div>
     ${matrix && html`<p class="hint">Seeds and models are those of the matrix.</p>`}
     <details>
