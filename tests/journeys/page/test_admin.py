@@ -107,7 +107,9 @@ def test_what_a_worker_on_a_gpu_reports_is_shown_with_its_numbers(opened: Callab
         expect(shown).to_contain_text(words)
     expect(row(page, "Circuits", "hf fal-ai")).to_contain_text("left alone")
     expect(row(page, "Circuits", "hf fal-ai")).to_contain_text("22 s")
-    page.set_viewport_size(PHONE)  # now each row is a card, and still a row for screen readers
+    page.set_viewport_size(
+        {"width": PHONE["width"], "height": PHONE["height"]}
+    )  # now each row is a card, and still a row for screen readers
     expect(row(page, "Circuits", "hf fal-ai").get_by_role("cell").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
