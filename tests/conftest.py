@@ -7,6 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says how busy the machine is: by default one of 200 ms would be a failure.
+settings.register_profile("cinelet", deadline=None)
+settings.load_profile("cinelet")
 
 # Before any test imports it, in whatever order: its asserts explain themselves.
 pytest.register_assert_rewrite("cinelet.testing.contract")

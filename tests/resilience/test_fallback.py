@@ -29,6 +29,7 @@ from cinelet.domain.errors import (
 from cinelet.domain.model import ModelReference
 from cinelet.domain.request import Task, VideoRequest
 from cinelet.resilience import FallbackBackend
+from cinelet.resilience.attempts import collecting
 from tests.resilience.doubles import UNAVAILABLE, ScriptedBackend, as_named, context, request
 
 FIRST, SECOND, THIRD = "hf:org/first:fal-ai", "hf:org/second:fal-ai", "hf:org/third:together"
@@ -82,6 +83,26 @@ def test_the_second_model_is_used_and_the_answer_says_so(error: CineletError, tm
     assert changes(video) == [(FIRST, SECOND, f"{FIRST} failed, so {SECOND} was used: {error}")]
     assert video.adjustments[0].parameter == "model"
     assert [(attempt.model, attempt.error) for attempt in video.attempts] == [(FIRST, error.to_dict()), (SECOND, None)]
+
+
+@pytest.mark.parametrize(
+    ("script", "tried"),
+    [
+        ({model: CapacityError("No memory") for model in (FIRST, SECOND, THIRD)}, [FIRST, SECOND, THIRD]),
+        ({FIRST: SubmissionUnknownError("It may run")}, [FIRST]),
+        ({FIRST: CapacityError("No memory"), SECOND: SubmissionUnknownError("It may run")}, [FIRST, SECOND]),
+        ({FIRST: ValidationError("No prompt")}, []),
+    ],
+    ids=["all fail", "the first may run", "the second may run", "the request is wrong"],
+)
+def test_whoever_collects_hears_of_the_attempts_of_a_generation_that_failed(
+    script: dict[str, Any], tried: list[str], tmp_path: Path
+) -> None:
+    backend = ScriptedBackend(script=script)
+    with collecting() as attempts, pytest.raises(CineletError):
+        generate(backend, tmp_path)
+    assert [attempt.model for attempt in attempts] == tried
+    assert [attempt.error for attempt in attempts] == [script[model].to_dict() for model in tried]
 
 
 def test_every_attempt_has_its_time_and_the_providers_request_id(tmp_path: Path) -> None:

@@ -19,17 +19,19 @@ from cinelet.domain.errors import (
     CapacityError,
     CineletError,
     DeadlineExceededError,
+    GenerationCancelledError,
     HuggingFaceAPIError,
     ModelNotFoundError,
     ModelUnsupportedError,
     ProcessingError,
     SubmissionUnknownError,
+    ValidationError,
 )
 from cinelet.domain.model import ModelReference
 from cinelet.domain.request import Task, VideoRequest
 from cinelet.domain.result import Adjustment, Attempt
 from cinelet.observability.logs import get_logger
-from cinelet.resilience.attempts import collecting, failed, succeeded
+from cinelet.resilience.attempts import collect, collecting, failed, succeeded
 from cinelet.resilience.candidates import Candidate, candidates, resumed_model
 from cinelet.resilience.hosts import is_remote, may_be_remote
 
@@ -88,13 +90,22 @@ class FallbackBackend:
         If only one was tried its error is raised, else an `AllModelsFailedError` with the error of each. What another
         model would not change is raised at once: a wrong request, a cancel, the caller's deadline, a credential that
         nobody set. So is an unknown submission: it may be running and billed, and a second model would be as well.
+        Whoever is `collecting` then has the attempts, which an error cannot hand over as a result does.
         """
+        attempts: list[Attempt] = []
+        try:
+            return await self._first_that_can(request, context, attempts)
+        except BaseException:
+            for attempt in attempts:
+                collect(attempt)
+            raise
+
+    async def _first_that_can(self, request: VideoRequest, context: Context, attempts: list[Attempt]) -> GeneratedVideo:
         asked = ModelReference.parse(request.model or "")
         may_fall_back = request.fallback and may_be_remote(asked)
         resumed = resumed_model(context.handle)
         todo = candidates(asked, self._fallbacks.get(request.task, ()) if may_fall_back else (), resumed=resumed)
         files_before = set(context.folder.iterdir())
-        attempts: list[Attempt] = []
         failures: list[tuple[ModelReference, CineletError]] = []
         while todo:
             candidate = todo.popleft()
@@ -113,16 +124,19 @@ class FallbackBackend:
                         # What it names has ended or was cancelled by its backend; a resume must not go back to it.
                         await context.save_handle(None)
                     video = await self._attempt(model, request, context)
-                except _ANOTHER_MAY_DO_BETTER as error:
-                    _raise_if_final(error, candidate, context)
+                except (GenerationCancelledError, ValidationError):
+                    attempts += collected  # no failure of this model's
+                    raise
+                except CineletError as error:
                     failure = error if candidate.is_fallback else self._with_suggestion(error, model)
+                    attempts += collected or [failed(model, failure, seconds=self._clock.monotonic() - began)]
+                    _raise_if_final(error, candidate, context)
                 else:
                     attempts += collected or [succeeded(model, video, seconds=self._clock.monotonic() - began)]
                     if candidate.is_fallback:
                         note = _replacement(asked, video, failures)
                         video = replace(video, adjustments=(note, *video.adjustments))
                     return replace(video, attempts=tuple(attempts))
-            attempts += collected or [failed(model, failure, seconds=self._clock.monotonic() - began)]
             failures.append((model, failure))
             _logger.info("A model failed", extra={"model": str(model), "code": failure.code, "reason": str(failure)})
             await _remove(set(context.folder.iterdir()) - files_before)
@@ -161,6 +175,8 @@ class FallbackBackend:
 
 def _raise_if_final(error: CineletError, candidate: Candidate, context: Context) -> None:
     """Raise what ends the generation, and return if another model may be tried."""
+    if not isinstance(error, _ANOTHER_MAY_DO_BETTER):
+        raise error
     if context.cancelled:
         context.check()
     if isinstance(error, SubmissionUnknownError):
