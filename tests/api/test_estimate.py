@@ -50,6 +50,8 @@ def test_no_image_is_needed(client: httpx2.Client) -> None:
     [
         ({"speed": 3}, "speed"),
         ({"fps": 0}, "fps"),
+        ({"fps": "8"}, "fps"),
+        ({"priority": False}, "priority"),
         ({"duration": 10_000}, "duration"),
         ({"width": 64}, "width"),
         ({"model": "../x"}, "model"),

@@ -26,7 +26,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
 
 
 def test_the_guide_shows_the_package_as_it_is() -> None:
-    blocks = [block.code for block in code_blocks(ROOT / "docs" / "13-writing-a-backend.md")]
+    blocks = [block.code for block in code_blocks(ROOT / "docs" / "14-writing-a-backend.md")]
     assert SOURCE.read_text(encoding="utf-8") in blocks
     entry_point = '[project.entry-points."cinelet.backends"]\ngradient = "cinelet_gradient:GradientBackend"\n'
     assert entry_point in blocks

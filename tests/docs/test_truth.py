@@ -46,13 +46,13 @@ def commands_named(text: str) -> Iterator[tuple[str, str]]:
 
 
 def test_each_setting_has_a_heading() -> None:
-    documented = {heading for heading in headings(DOCS / "12-configuration.md") if heading.isupper()}
+    documented = {heading for heading in headings(DOCS / "13-configuration.md") if heading.isupper()}
     assert documented == SETTINGS
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
 def test_each_error_is_documented_with_its_code(error: type[errors.CineletError]) -> None:
-    text = (DOCS / "11-errors.md").read_text(encoding="utf-8")
+    text = (DOCS / "12-errors.md").read_text(encoding="utf-8")
     assert f"`{error.__name__}`" in text
     assert f"`{error.code}`" in text
 

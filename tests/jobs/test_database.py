@@ -246,3 +246,17 @@ def test_a_password_is_kept_off_the_command_line(tmp_path):
     assert (tmp_path / "pgpass").read_text() == "*:*:*:*:a\\:b\\\\c\n"
     assert stat.S_IMODE((tmp_path / "pgpass").stat().st_mode) == 0o600
     assert Path(target.split("passfile=")[1]) == tmp_path / "pgpass"
+
+
+def test_a_database_that_cannot_hold_every_prompt_is_refused(data_directory, schema):
+    async def work():
+        async with await Database.open(None, data_directory=data_directory, schema=schema) as database:
+            async with database.connection() as connection:
+                await connection.execute("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0")
+            url = psycopg.conninfo.make_conninfo(database.conninfo, dbname="latin")
+            with pytest.raises(DatabaseError, match="has the encoding LATIN1"):
+                await Database.open(url, data_directory=data_directory)
+            async with database.connection() as connection:
+                await connection.execute("DROP DATABASE latin")
+
+    asyncio.run(work())

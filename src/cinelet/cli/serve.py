@@ -22,8 +22,9 @@ def serve(
     no_auth: Annotated[
         bool, typer.Option("--no-auth", help="Serve everybody who reaches this address, without keys.")
     ] = False,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser, once it is there.")] = False,
 ) -> None:
-    """Serve videos over HTTP until it is stopped (Ctrl-C, SIGTERM)."""
+    """Serve a page and an HTTP interface until it is stopped (Ctrl-C, SIGTERM)."""
     import asyncio
 
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
@@ -35,6 +36,11 @@ def serve(
     from cinelet.config import Config
     from cinelet.observability import logs
 
+    def tell(address: str) -> None:
+        typer.echo(f"cinelet serves at {address} (open it in a browser; documents: /docs)", err=True)
+        if open_page:
+            typer.launch(address)
+
     config = Config()
     logs.configure(level=config.cinelet_log_level or "WARNING", log_format=config.cinelet_log_format)
     asyncio.run(
@@ -44,6 +50,6 @@ def serve(
             port=port,
             queues=QUEUES if workers else (),
             open_to_all=no_auth,
-            tell=lambda address: typer.echo(f"cinelet serves at {address} (documents: /docs)", err=True),
+            tell=tell,
         )
     )

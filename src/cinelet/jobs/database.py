@@ -256,6 +256,10 @@ async def _prepare(conninfo: str, *, schema: str, migrations: Sequence[Migration
         if connection.info.server_version < OLDEST_SERVER * 10000:
             found = connection.info.server_version // 10000
             raise DatabaseError(f"The database at {where} is PostgreSQL {found}; {OLDEST_SERVER} or newer is needed")
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            todo = "use one that was made with ENCODING 'UTF8'"
+            raise DatabaseError(f"The database at {where} has the encoding {encoding}, and prompts are Unicode; {todo}")
         await migrate(connection, schema=schema, migrations=migrations)
     except psycopg.Error as error:
         raise DatabaseError(f"The database at {where} cannot be prepared: {_reason(error)}") from error

@@ -19,9 +19,12 @@ router = APIRouter(tags=["videos"])
 class EstimateBody(Parameters):
     """A video to estimate: what would be asked for, of which nothing has to be there."""
 
-    model_config = ConfigDict(json_schema_extra={**PAIRS, "examples": [{"model": "embedded", "duration": 2}]})
+    # No form brings numbers as texts here.
+    model_config = ConfigDict(
+        strict=True, json_schema_extra={**PAIRS, "examples": [{"model": "embedded", "duration": 2}]}
+    )
 
-    task: Task = Task.TEXT_TO_VIDEO
+    task: Literal["text-to-video", "image-to-video"] = "text-to-video"
     """Chooses the default model; an image itself is not needed."""
     prompt: Prompt | None = None
     """Changes nothing."""
@@ -57,7 +60,7 @@ class EstimateView(BaseModel):
 @router.post("/v1/estimate")
 async def estimate(body: EstimateBody, jobs: Jobs, _: WhoGenerates) -> EstimateView:
     """Estimate how long a video would take, and how long it would wait. Nothing is made, loaded or asked elsewhere."""
-    model = body.model or jobs.service.default_models[body.task]
+    model = body.model or jobs.service.default_models[Task(body.task)]
     # Of a text, as no image is there; all else is checked as it would be.
     fields = {**body.values(), "task": Task.TEXT_TO_VIDEO, "model": model, "prompt": body.prompt or "a video"}
     work = jobs.service.resolved(make_request(**fields))

@@ -23,8 +23,16 @@ from cinelet.jobs.states import State
 
 HEARTBEAT_SECONDS = 15
 MAX_POSITION = 2**63 - 1
+_EVENT = {
+    "type": "object",
+    "properties": {name: {"type": "string"} for name in ("event", "id", "data")},
+    "required": ["event", "data"],
+}
 STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"description": "Server-sent events", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+    200: {
+        "description": "Server-sent events; their data are JSON objects.",
+        "content": {"text/event-stream": {"schema": _EVENT}},
+    }
 }
 
 router = APIRouter(prefix="/v1/generations", tags=["generations"])

@@ -102,7 +102,7 @@ export function matrixOf({ metadata, counts }) {
   try {
     const seeds = JSON.parse(metadata.seeds);
     const models = Array.from({ length: MAX_MODELS }, (_, index) => metadata[`model_${index + 1}`]).filter(Boolean);
-    const width = models.length * Math.max(1, seeds.length);
+    const width = models.length * Math.max(1, seeds?.length);
     // Anybody may write metadata: what does not fit its lines is shown as a list.
     return Array.isArray(seeds) && width && counts.total % width === 0 ? { models, seeds, width } : null;
   } catch {

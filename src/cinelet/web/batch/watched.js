@@ -24,6 +24,9 @@ export class WatchedBatch {
 
   #path;
   #numberOf = new Map();
+  // The lines as they were read: most are the same the next time, and need not be drawn again.
+  #texts = [];
+  #taking = false;
   #ends = [];
   #tallying = null;
   #reading = null;
@@ -58,6 +61,7 @@ export class WatchedBatch {
   }
 
   #hear(id, generation) {
+    if (this.#taking) return;
     const number = this.#numberOf.get(id);
     if (number === undefined) {
       // Perhaps it is of a line that had none yet.
@@ -85,7 +89,7 @@ export class WatchedBatch {
     try {
       const head = await get(this.#path, { signal });
       const text = await (await request("GET", `${this.#path}/results`, { signal })).text();
-      this.#take(text.split("\n").filter(Boolean).map(JSON.parse));
+      this.#take(text.split("\n").filter(Boolean));
       this.head.value = head;
       this.error.value = null;
       // Whether it is over, and when, the service says; it may be about to.
@@ -96,18 +100,23 @@ export class WatchedBatch {
     }
   }
 
-  #take(read) {
-    for (const line of read) {
+  #take(texts) {
+    const changed = texts.filter((text, index) => text !== this.#texts[index]).map(JSON.parse);
+    this.#texts = texts;
+    for (const line of changed) {
       // An event may have come while this was on its way: what has ended stays so.
       const now = line.id && known(line.id);
       const older = now && isFinal(now) && line.generation && !isFinal(line.generation);
       const current = older ? { ...line, state: now.state, generation: now, error: now.error, video: now.links.video } : line;
       if (line.id) this.#numberOf.set(line.id, line.line);
-      if (this.lines.has(line.line)) this.lines.get(line.line).value = current;
-      else this.lines.set(line.line, new Store(current));
+      const store = this.lines.get(line.line);
+      if (!store) this.lines.set(line.line, new Store(current));
+      else if (!same(store.value, current)) store.value = current;
     }
-    if (read.length !== this.numbers.value.length) this.numbers.value = read.map(({ line }) => line);
-    remember(...read.map(({ line }) => this.lines.get(line).value.generation).filter(Boolean));
+    if (this.lines.size !== this.numbers.value.length) this.numbers.value = [...this.lines.keys()].sort((one, other) => one - other);
+    this.#taking = true;
+    remember(...changed.map(({ line }) => this.lines.get(line).value.generation).filter(Boolean));
+    this.#taking = false;
     this.#tallyNow();
   }
 
@@ -124,6 +133,11 @@ export class WatchedBatch {
     this.shape.value ??= shapeMade(lines);
     if (before?.open && !this.tally.value.open && !this.head.value?.finished_at) this.#readSoon();
   }
+}
+
+// Whether a line that an event has told of is read as it is known already.
+function same(one, other) {
+  return one.id === other.id && one.state === other.state && one.generation?.progress === other.generation?.progress && one.generation?.stage === other.generation?.stage;
 }
 
 function shapeMade(lines) {

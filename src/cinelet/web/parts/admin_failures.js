@@ -18,7 +18,7 @@ export function Failures({ failures }) {
       { name: "Newest", cell: ({ last_at: at }) => html`<${Ago} at=${at} words=${ago(at)} moment=${moment(at)} />` },
       {
         name: "Look at it",
-        cell: ({ generation_id: id, code }) => html`<a href=${linkTo("generation", id)} aria-label="The newest failure with ${code}">the newest one</a>`,
+        cell: ({ generation_id: id, code }) => html`<a href=${linkTo("generation", id)}>the newest one<span class="unseen"> of ${code}</span></a>`,
       },
     ]}
   />`;

@@ -17,11 +17,11 @@ export function BatchCell({ line, label }) {
   const shown = useStore(line);
   const gone = useStore(trashed).has(shown.id);
   const state = gone ? "deleted" : shown.state;
-  const inside = html`<${Screen} line=${shown} state=${state} />`;
+  // Said before what is seen: in a grid the prompt stands beside its picture, in a matrix at the row's head.
+  const inside = html`<span class="unseen">${label ?? lineName(shown)}, </span><${Screen} line=${shown} state=${state} />`;
   const { generation } = shown;
   if (!generation || state === "deleted") return html`<div class="cell" data-state=${state}>${inside}</div>`;
-  const name = `${label ?? lineName(shown)}, ${stage({ ...generation, steps: 0, position: undefined })}`;
-  return html`<a class="cell" data-state=${state} href=${linkTo("generation", generation.id)} aria-label=${name}>${inside}</a>`;
+  return html`<a class="cell" data-state=${state} href=${linkTo("generation", generation.id)}>${inside}</a>`;
 }
 
 function Screen({ line, state }) {
@@ -55,6 +55,7 @@ function Moving({ generation }) {
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const point = (on) => () => setPointed(on && !still);
   return html`<span class="cell-picture" ref=${place} onMouseEnter=${point(true)} onMouseLeave=${point(false)}>
+    <span class="unseen">Done</span>
     ${picture && html`<img src=${picture} alt="" width=${width} height=${height} loading="lazy" decoding="async" />`}
     ${video && html`<video src=${video} muted loop autoplay playsinline aria-hidden="true"></video>`}
   </span>`;

@@ -6,6 +6,7 @@ import { useStore } from "../store.js";
 import { BatchCell, lineName } from "./batch_cell.js";
 
 const SHOWN_AT_ONCE = 500;
+const DRAWN_AT_ONCE = 60;
 const FILTERS = [
   ["", "All"],
   ["completed", "Done"],
@@ -20,6 +21,7 @@ export function BatchGrid({ watched }) {
   const shape = useShape(watched);
   const mixed = useMemo(() => modelsOf(watched, numbers).size > 1, [watched, numbers]);
   const kept = useKept(watched, numbers, filter);
+  const drawn = useGrowing(Math.min(most, kept.length));
   return html`<section aria-label="Lines">
     ${numbers.length > 8 &&
     html`<div class="buttons filters" role="group" aria-label="Show">
@@ -29,13 +31,24 @@ export function BatchGrid({ watched }) {
     </div>`}
     ${kept.length === 0 && html`<p class="empty">None of the lines is so.</p>`}
     <ol class="cells" style=${{ "--shape": shape }}>
-      ${kept.slice(0, most).map((number) => html`<${Entry} key=${number} line=${watched.lines.get(number)} mixed=${mixed} />`)}
+      ${kept.slice(0, drawn).map((number) => html`<${Entry} key=${number} line=${watched.lines.get(number)} mixed=${mixed} />`)}
     </ol>
     ${kept.length > most &&
     html`<button type="button" onClick=${() => setMost(most + SHOWN_AT_ONCE)}>
       Show ${count(Math.min(SHOWN_AT_ONCE, kept.length - most), "more", "more")} of ${kept.length.toLocaleString()}
     </button>`}
   </section>`;
+}
+
+// A number that grows to another in steps, each in a frame of its own: hundreds of cells at once would stop the page.
+function useGrowing(whole) {
+  const [drawn, setDrawn] = useState(DRAWN_AT_ONCE);
+  useEffect(() => {
+    if (drawn >= whole) return undefined;
+    const timer = setTimeout(() => setDrawn(drawn + DRAWN_AT_ONCE), 16);
+    return () => clearTimeout(timer);
+  }, [drawn, whole]);
+  return Math.min(drawn, whole);
 }
 
 // The numbers of the lines that a filter keeps; only with one do all of them have to be looked at with each change.

@@ -97,7 +97,7 @@ export function Make() {
       html`<div class="examples" role="group" aria-label="Examples">
         <p class="hint">Or click one, and it is made:</p>
         <div class="buttons">
-          ${examples.slice(0, 6).map(
+          ${examples.slice(0, 4).map(
             (example) =>
               html`<button type="button" class="chip" disabled=${sending || cannot} onClick=${() => tryExample(example)}>${example}</button>`,
           )}
