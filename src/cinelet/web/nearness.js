@@ -3,6 +3,7 @@ import { useEffect, useState } from "./html.js";
 
 // How far from the window is near, in pixels: what is scrolled to is there before it is seen.
 export const NEAR = 1500;
+const READ_AHEAD = 6000;
 
 const hears = new WeakMap();
 let observer = null;
@@ -70,9 +71,15 @@ export function useNear(ref, first) {
   return near;
 }
 
-// Calls `reach` whenever an element is near the window; and again for as long as it is and `key` changes.
+// Calls `reach` whenever an element is so near that what follows it should be read; and again for as long as it is and
+// `key` changes.
 export function useReached(ref, reach, key) {
-  useEffect(() => (ref.current ? observe(ref.current, (isNear) => isNear && reach()) : undefined), [key]);
+  useEffect(() => {
+    if (!ref.current) return undefined;
+    const watch = new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && reach(), { rootMargin: `${READ_AHEAD}px 0px` });
+    watch.observe(ref.current);
+    return () => watch.disconnect();
+  }, [key]);
 }
 
 const QUICK_MILLISECONDS = 100;

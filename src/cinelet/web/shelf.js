@@ -22,6 +22,8 @@ export const shelf = new Store(NOTHING);
 // Where the gallery was left: scroll in pixels, opened: the id that was looked at. awaited: the id that takes the focus
 // when it is shown.
 export const place = { scroll: 0, opened: null, awaited: null };
+// The browser would come back to it as well, at a time of its own, and to where nothing is yet.
+history.scrollRestoration = "manual";
 
 const inside = new Set();
 // In which epoch each was read.
