@@ -91,7 +91,8 @@ def longest_task_milliseconds(trace: bytes) -> float:
     events = json.loads(trace)["traceEvents"]
     tasks = [event for event in events if event["name"].endswith("RunTask") and "tdur" in event]
     named = {(one["pid"], one["tid"]) for one in events if one.get("args", {}).get("name") == "CrRendererMain"}
-    return max(event["tdur"] for event in tasks if (event["pid"], event["tid"]) in named) / 1000
+    longest: float = max(event["tdur"] for event in tasks if (event["pid"], event["tid"]) in named)
+    return longest / 1000
 
 
 def scroll(page: Page, pixels: int, *, until_end: bool = False, steps: int = 10**6) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from io import BytesIO
+from typing import Any
 
 import httpx2
 import pytest
@@ -242,7 +243,8 @@ def test_again_keeps_the_seed_and_varying_does_not(opened: Opened, client: httpx
             assert made["result"]["sha256"] == first["result"]["sha256"]
 
 
-def newest_of(client: httpx2.Client) -> dict:
+def newest_of(client: httpx2.Client) -> dict[str, Any]:
+    newest: dict[str, Any]
     (newest,) = client.get("/v1/generations", params={"limit": 1, "state": "completed"}).json()["data"]
     return newest
 

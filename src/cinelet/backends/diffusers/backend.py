@@ -62,8 +62,9 @@ class DiffusersBackend:
 
     async def capabilities(self, model: ModelReference) -> Capabilities:
         """Read the model's files, without its weights; a Hub model's configuration is downloaded if need be."""
-        known = await asyncio.to_thread(self._known, model)
-        return known or await self._start(self._introspected, model)
+        if (known := await asyncio.to_thread(self._known, model)) is not None:
+            return known
+        return await self._start(self._introspected, model)
 
     async def generate(self, request: VideoRequest, context: Context) -> GeneratedVideo:
         """Make the video in a thread. Cancelling the awaiting task cancels the context and waits for the thread."""
