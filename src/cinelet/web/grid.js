@@ -22,6 +22,8 @@ export function fit(width) {
 
 // Takes the height of rows that are shown.
 export function measure(height, rows) {
+  // Of what is being taken away.
+  if (!height) return;
   const rowHeight = (height + GAP) / rows;
   if (Math.abs(rowHeight - grid.value.rowHeight) > 0.25) grid.value = { ...grid.value, rowHeight };
 }

@@ -54,7 +54,7 @@ export function Tile({ id, position, count, onOpen, onDelete }) {
       class="tile-link"
       ref=${link}
       href=${linkTo("generation", id)}
-      onClick=${() => onOpen(id)}
+      onClick=${(event) => onOpen(id, event)}
       onFocus=${() => setFocused(true)}
       onBlur=${() => setFocused(false)}
     >

@@ -96,6 +96,8 @@ function useScroll(list) {
     link?.focus({ preventScroll: true });
     place.opened = null;
     const scrolled = () => {
+      // Whoever has opened one is on the way: what the window does meanwhile is not where he was.
+      if (place.opened !== null || !list.current?.isConnected) return;
       place.scroll = window.scrollY;
       hold(place.scroll > AT_TOP);
     };
@@ -146,7 +148,10 @@ function useFocus(list, ids) {
     if (focused.current && document.activeElement === document.body) to(focused.current);
   }, [ids]);
   const actions = useRef({
-    onOpen(id) {
+    onOpen(id, { ctrlKey, metaKey, shiftKey }) {
+      // Into another tab or window: here we stay.
+      if (ctrlKey || metaKey || shiftKey) return;
+      place.scroll = window.scrollY;
       place.opened = id;
     },
     onDelete(generation) {
