@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from cinelet.backends.diffusers.patience import limit_spinning
+
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
@@ -44,6 +46,8 @@ class _Silence:
 
 @contextmanager
 def _silent() -> Iterator[None]:
+    # Before anything of PyTorch is there.
+    limit_spinning()
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers
 
