@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,14 @@ import httpx2
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from tests.journeys.service_process import ServiceProcess, environment_of
+from tests.journeys.service_process import ServiceProcess, environment_of, until
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
 )
 """The system's; a browser that a tool downloads is not used."""
 REQUIRED = os.environ.get("CINELET_TESTS_NEED_CHROMIUM") == "1"
+MakeKey = Callable[..., str]
 WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 PATIENCE_MILLISECONDS = 60_000
 """Two cores may be shared with other tests."""
@@ -68,6 +71,20 @@ def service(environment: dict[str, str]) -> Iterator[ServiceProcess]:
     with ServiceProcess(environment) as service:
         yield service
         service.terminate()
+
+
+@pytest.fixture(scope="module")
+def make_key(environment: dict[str, str], service: ServiceProcess) -> MakeKey:
+    """Return what makes a key by its name and options, and gives its secret once nobody is served without one."""
+
+    def make(name: str, *options: str) -> str:
+        command = [sys.executable, "-m", "cinelet", "keys", "create", name, *options]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+        # The service remembers for some seconds that there is no key.
+        until(lambda: service.client.get("/v1/me").status_code == 401, what="to need a key")
+        return next(word for word in done.stdout.split() if word.startswith("cin_"))
+
+    return make
 
 
 @pytest.fixture

@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 
 import httpx2
-import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.journeys.page.conftest import PATIENCE_MILLISECONDS, PHONE, made
+from tests.journeys.page.conftest import PATIENCE_MILLISECONDS, PHONE, MakeKey, made
 from tests.journeys.service_process import ServiceProcess
-
-MakeKey = Callable[..., str]
-
-
-@pytest.fixture(scope="module")
-def make_key(environment: dict[str, str], service: ServiceProcess) -> MakeKey:  # noqa: ARG001  (the database runs)
-    def make(name: str, *options: str) -> str:
-        command = [sys.executable, "-m", "cinelet", "keys", "create", name, *options]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
-        return next(word for word in done.stdout.split() if word.startswith("cin_"))
-
-    return make
 
 
 def region(page: Page, name: str) -> Locator:

@@ -100,8 +100,8 @@ def test_a_matrix_of_two_by_two_is_a_table(opened: Opened, client: httpx2.Client
     expect(page.get_by_text("2 prompts × 2 seeds × 1 model = 4 videos.")).to_be_visible()
     press(page, "Make 4 videos")
     table = page.get_by_role("table")
-    assert table.get_by_role("columnheader").all_inner_texts() == ["Prompt", "seed 4", "seed 7"]
-    assert table.get_by_role("rowheader").all_inner_texts() == ["a red circle", "a blue square"]
+    expect(table.get_by_role("columnheader")).to_have_text(["Prompt", "seed 4", "seed 7"])
+    expect(table.get_by_role("rowheader")).to_have_text(["a red circle", "a blue square"])
     expect(table.get_by_role("img")).to_have_count(0)  # a cell's link says it in words
     expect(table.locator("img")).to_have_count(4)
     expect(table.get_by_role("link", name="a blue square, seed 7, Done")).to_be_visible()
@@ -123,8 +123,8 @@ def test_a_column_a_model_and_seed(opened: Opened) -> None:
         page.get_by_role("button", name="Add").click()
     page.get_by_role("checkbox", name="embedded").uncheck()
     press(page, "Make 4 videos")
-    heads = page.get_by_role("table").get_by_role("columnheader").all_inner_texts()
-    assert heads == ["Prompt", "slow:x", "slow:y", "seed 1", "seed 2", "seed 1", "seed 2"]
+    heads = page.get_by_role("table").get_by_role("columnheader")
+    expect(heads).to_have_text(["Prompt", "slow:x", "slow:y", "seed 1", "seed 2", "seed 1", "seed 2"])
     expect(page.get_by_role("link", name="a gull, slow:y, seed 2, Done")).to_be_visible()
 
 

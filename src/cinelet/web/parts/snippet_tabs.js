@@ -32,7 +32,8 @@ export function SnippetTabs({ values, image }) {
   }
 
   return html`<div class="snippets">
-    <div class="tabs" role="tablist" aria-label="As a program" ref=${tabs} onKeyDown=${pressed}>
+    <div class="tabs">
+      <div role="tablist" aria-label="As a program" ref=${tabs} onKeyDown=${pressed}>
       ${names.map(
         (name) => html`<button
           type="button"
@@ -48,6 +49,7 @@ export function SnippetTabs({ values, image }) {
           ${name}
         </button>`,
       )}
+      </div>
       <button type="button" class="copy" onClick=${copy}>Copy</button>
     </div>
     <pre id="snippet" role="tabpanel" tabindex="0" aria-labelledby=${`tab-${current.replaceAll(" ", "-")}`}>${text}</pre>
