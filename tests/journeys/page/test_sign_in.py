@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from tests.journeys.page.conftest import MakeKey, made
 from tests.journeys.page.test_make import ask, require_playing
-from tests.journeys.service_process import ServiceProcess
+from tests.journeys.service_process import ServiceProcess, until
 
 
 def sign_in(page: Page, service: ServiceProcess, key: str) -> None:

@@ -35,7 +35,8 @@ export function Make() {
 
   // Where the two stand below each other, whoever pressed the button wants to see what happens.
   function showPanel() {
-    panel.current?.scrollIntoView({ block: "nearest", behavior: "smooth" });
+    const block = matchMedia("(max-width: 60rem)").matches ? "start" : "nearest";
+    panel.current?.scrollIntoView({ block, behavior: "smooth" });
   }
 
   async function send(wanted) {
