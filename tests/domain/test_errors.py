@@ -62,3 +62,9 @@ def test_a_group_holds_each_models_cause_and_can_be_split() -> None:
 def test_a_group_is_caught_as_our_error() -> None:
     with pytest.raises(CineletError):
         raise AllModelsFailedError("Failed", [ProcessingError("x", "denoising")])
+
+
+def test_a_message_with_half_a_character_can_be_written() -> None:
+    error = HuggingFaceAPIError("The host said \ud83d and ü")
+    assert str(error) == error.to_dict()["message"] == "The host said ? and ü"
+    str(error).encode()

@@ -35,6 +35,8 @@ class CineletError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str) -> None:
+        # What a host says may hold half a character, which no reply and no log could be written with.
+        message = message.encode(errors="replace").decode()
         super().__init__(message)
         self.message = message
 

@@ -2,6 +2,8 @@
 import { hasKey, request } from "./api.js";
 import { useEffect, useState } from "./html.js";
 
+// Seconds, where the service does not say when to come back.
+const PAUSES = [0.5, 2, 8];
 const fetched = new Map();
 
 // The store may sign links to elsewhere, where this page's content policy lets nothing come from.
@@ -9,12 +11,27 @@ function fromHere(path) {
   return `${path}?redirect=false`;
 }
 
+// What lies at a path. Where the service is busy or away for a moment, we ask again: an element would stay empty.
+async function asked(path, signal) {
+  for (const pause of PAUSES) {
+    try {
+      return await (await request("GET", fromHere(path), { signal })).blob();
+    } catch (error) {
+      const mayPass = error.status === 0 || error.status === 429 || error.status >= 500;
+      if (signal.aborted || !mayPass) throw error;
+      await new Promise((resolve) => setTimeout(resolve, (error.retryAfter ?? pause) * 1000));
+      signal.throwIfAborted();
+    }
+  }
+  return (await request("GET", fromHere(path), { signal })).blob();
+}
+
 // Returns {url, release}: of a path, while somebody shows it.
 function shared(path) {
   let entry = fetched.get(path);
   if (!entry) {
     const asking = new AbortController();
-    const blob = request("GET", fromHere(path), { signal: asking.signal }).then((response) => response.blob());
+    const blob = asked(path, asking.signal);
     entry = { users: 0, asking, url: blob.then((content) => URL.createObjectURL(content)) };
     fetched.set(path, entry);
     const failed = entry;

@@ -40,7 +40,7 @@ def chromium() -> str:
     return CHROMIUM
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def make_data(
     copy_data: Callable[[Path], Path],
     processes_of: Callable[[Path], list[int]],
@@ -60,15 +60,28 @@ def make_data(
             os.kill(int((folder / "postmaster.pid").read_text().splitlines()[0]), signal.SIGINT)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def environment(make_data: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return environment_of(tmp_path_factory.mktemp("plugins"), data=make_data())
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def service(environment: dict[str, str]) -> Iterator[ServiceProcess]:
-    """A service that all tests of a file share."""
+    """A service that the tests of many files share: to start one, and load its model, takes ten seconds of CPU."""
     with ServiceProcess(environment) as service:
+        yield service
+        service.terminate()
+
+
+@pytest.fixture(scope="module")
+def own_environment(make_data: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return environment_of(tmp_path_factory.mktemp("plugins"), data=make_data())
+
+
+@pytest.fixture(scope="module")
+def own_service(own_environment: dict[str, str]) -> Iterator[ServiceProcess]:
+    """A service of a file whose tests make keys, or want to know all that was made there."""
+    with ServiceProcess(own_environment) as service:
         yield service
         service.terminate()
 

@@ -273,3 +273,41 @@ def test_a_phone_shows_every_view_without_scrolling_sideways(
     page.goto(f"{service.url}/#/{view}")
     page.wait_for_selector("main h1")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+NOTICES = """
+    window.notices = [];
+    window.Notification = class {
+        static permission = "default";
+        static async requestPermission() { return (this.permission = "granted"); }
+        constructor(title, { body }) { window.notices.push([title, body]); }
+        close() {}
+    };
+"""
+
+
+def test_who_looks_elsewhere_is_told_when_it_is_done_if_he_wants_it(page: Page, opened: Opened) -> None:
+    page.add_init_script(NOTICES)
+    opened()
+    ask(page, "an albatross", model="patient:x")
+    page.get_by_label("Notify me when it is done").check()
+    page.evaluate("Object.defineProperty(document, 'hidden', { get: () => true })")
+    wait_until(page, "window.notices.length > 0")
+    assert page.evaluate("window.notices") == [["Your video is ready", "an albatross"]]
+
+
+PASTE = """(content) => {
+    const bytes = Uint8Array.from(atob(content), (one) => one.charCodeAt(0));
+    const clipboardData = new DataTransfer();
+    clipboardData.items.add(new File([bytes], "pasted.png", { type: "image/png" }));
+    document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+}"""
+
+
+def test_an_image_can_be_pasted_and_taken_away_again(opened: Opened) -> None:
+    page = opened()
+    expect(page.get_by_text("Runs on this machine")).to_be_visible()
+    page.evaluate(PASTE, base64.b64encode(png()).decode())
+    expect(page.get_by_text("pasted.png")).to_be_visible()
+    page.get_by_role("button", name="Remove").click()
+    expect(page.get_by_text("pasted.png")).to_have_count(0)
