@@ -239,3 +239,21 @@ except ProcessingError as error:
 def test_encoding_is_silent(codec, tmp_path, capfd):
     encode(moving_square(width=64, height=64), tmp_path / f"clip{container_suffix(codec)}", fps=8, codec=codec)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="only Linux lists threads so")
+@pytest.mark.parametrize("codec", ["h264", "av1", "vp9"])
+def test_no_encoder_makes_this_process_one_that_others_must_wait_for(codec: Codec, tmp_path: Path) -> None:
+    def policies(_: int = 0) -> set[int]:
+        return {os.sched_getscheduler(int(entry.name)) for entry in Path("/proc/self/task").iterdir()}
+
+    seen: list[set[int]] = []
+    frames = np.zeros((3, 64, 64, 3), np.uint8)
+    encode(
+        frames,
+        tmp_path / f"a{container_suffix(codec)}",
+        fps=8,
+        codec=codec,
+        on_frame=lambda n: seen.append(policies(n)),
+    )
+    assert [*seen, policies()] == [{os.SCHED_OTHER}] * 4

@@ -173,7 +173,9 @@ class _Writer:
             )
             converted.pts = self.count
             converted.time_base = 1 / self._rate
-            self._mux(converted)
+            # The encoder is opened by its first frame.
+            with _priority_kept() if self.count == 0 else contextlib.nullcontext():
+                self._mux(converted)
         self.count += 1
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
@@ -219,6 +221,27 @@ class _Writer:
         if self._container is not None:
             for packet in self._stream.encode(frame):
                 self._container.mux(packet)
+
+
+@contextlib.contextmanager
+def _priority_kept() -> Iterator[None]:
+    """Undo what SVT-AV1 does as root on Linux: whoever opens it, and its own threads, become real-time (FIFO, 99).
+
+    So would all that such a process starts from then on, and on a machine of few cores nobody else would ever run.
+    """
+    threads = Path("/proc/self/task")
+    if not threads.is_dir() or not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    before, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        if before != os.SCHED_FIFO:
+            for thread in [int(entry.name) for entry in threads.iterdir()]:
+                with contextlib.suppress(OSError):  # it has ended
+                    if os.sched_getscheduler(thread) == os.SCHED_FIFO:
+                        os.sched_setscheduler(thread, before, parameters)
 
 
 def _picture(frame: npt.NDArray[Any], *, number: int) -> npt.NDArray[np.uint8]:
