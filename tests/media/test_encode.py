@@ -243,7 +243,7 @@ def test_encoding_is_silent(codec, tmp_path, capfd):
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="only Linux lists threads so")
 @pytest.mark.parametrize("codec", ["h264", "av1", "vp9"])
-def test_no_encoder_makes_this_process_one_that_others_must_wait_for(codec: Codec, tmp_path: Path) -> None:
+def test_no_encoder_makes_this_process_one_that_others_must_wait_for(codec, tmp_path):
     def policies(_: int = 0) -> set[int]:
         return {os.sched_getscheduler(int(entry.name)) for entry in Path("/proc/self/task").iterdir()}
 
