@@ -1,5 +1,5 @@
 // A value that several parts of the page show.
-import { useEffect, useReducer } from "./html.js";
+import { useLayoutEffect, useReducer } from "./html.js";
 
 export class Store {
   #value;
@@ -29,13 +29,14 @@ export class Store {
 // The value of a store, for a component that is drawn again when it changes.
 export function useStore(store) {
   const [, drawAgain] = useReducer((count) => count + 1, 0);
-  useEffect(() => {
-    const shown = store.value;
+  const drawn = store.value;
+  useLayoutEffect(() => {
     const end = store.subscribe(drawAgain);
-    if (!Object.is(shown, store.value)) drawAgain();
+    // It may have changed since it was drawn, before anybody listened.
+    if (!Object.is(drawn, store.value)) drawAgain();
     return end;
   }, [store]);
-  return store.value;
+  return drawn;
 }
 
 // A store whose value this tab remembers through a reload.
