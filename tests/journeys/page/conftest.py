@@ -61,29 +61,41 @@ def make_data(
 
 
 @pytest.fixture(scope="session")
-def environment(make_data: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def shared_environment(make_data: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return environment_of(tmp_path_factory.mktemp("plugins"), data=make_data())
 
 
 @pytest.fixture(scope="session")
-def service(environment: dict[str, str]) -> Iterator[ServiceProcess]:
+def shared_service(shared_environment: dict[str, str]) -> Iterator[ServiceProcess]:
     """A service that the tests of many files share: to start one, and load its model, takes ten seconds of CPU."""
-    with ServiceProcess(environment) as service:
+    with ServiceProcess(shared_environment) as service:
         yield service
         service.terminate()
 
 
 @pytest.fixture(scope="module")
-def own_environment(make_data: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return environment_of(tmp_path_factory.mktemp("plugins"), data=make_data())
+def environment(
+    request: pytest.FixtureRequest, make_data: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    if wants_its_own(request):
+        return environment_of(tmp_path_factory.mktemp("plugins"), data=make_data())
+    shared: dict[str, str] = request.getfixturevalue("shared_environment")
+    return shared
 
 
 @pytest.fixture(scope="module")
-def own_service(own_environment: dict[str, str]) -> Iterator[ServiceProcess]:
-    """A service of a file whose tests make keys, or want to know all that was made there."""
-    with ServiceProcess(own_environment) as service:
-        yield service
-        service.terminate()
+def service(request: pytest.FixtureRequest, environment: dict[str, str]) -> Iterator[ServiceProcess]:
+    if wants_its_own(request):
+        with ServiceProcess(environment) as service:
+            yield service
+            service.terminate()
+    else:
+        yield request.getfixturevalue("shared_service")
+
+
+def wants_its_own(request: pytest.FixtureRequest) -> bool:
+    """Tell whether a file has a service of its own: its tests make keys, or want to know all that was made there."""
+    return bool(getattr(request.module, "OWN_SERVICE", False))
 
 
 @pytest.fixture(scope="module")

@@ -5,21 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import httpx2
-import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.journeys.page.conftest import PATIENCE_MILLISECONDS, PHONE, MakeKey, made
 from tests.journeys.service_process import ServiceProcess
 
-
-@pytest.fixture(scope="module")
-def environment(own_environment: dict[str, str]) -> dict[str, str]:
-    return own_environment
-
-
-@pytest.fixture(scope="module")
-def service(own_service: ServiceProcess) -> ServiceProcess:
-    return own_service
+OWN_SERVICE = True
 
 
 def region(page: Page, name: str) -> Locator:

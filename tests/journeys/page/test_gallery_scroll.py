@@ -47,15 +47,7 @@ IN_THE_WINDOW = """
 """
 AT_THE_END = "document.querySelector('.gallery-end')?.textContent.includes('videos')"
 
-
-@pytest.fixture(scope="module")
-def environment(own_environment: dict[str, str]) -> dict[str, str]:
-    return own_environment
-
-
-@pytest.fixture(scope="module")
-def service(own_service: ServiceProcess) -> ServiceProcess:
-    return own_service
+OWN_SERVICE = True
 
 
 async def fill(environment: dict[str, str], original: str) -> None:

@@ -5,23 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import httpx2
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.journeys.page.test_make import panel, require_playing
-from tests.journeys.service_process import ServiceProcess
 
 Opened = Callable[..., Page]
 
-
-@pytest.fixture(scope="module")
-def environment(own_environment: dict[str, str]) -> dict[str, str]:
-    return own_environment
-
-
-@pytest.fixture(scope="module")
-def service(own_service: ServiceProcess) -> ServiceProcess:
-    return own_service
+OWN_SERVICE = True
 
 
 def test_from_an_example_to_two_videos_side_by_side_and_none(opened: Opened, client: httpx2.Client) -> None:

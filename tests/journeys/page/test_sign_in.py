@@ -8,22 +8,13 @@ import sys
 from collections.abc import Callable
 
 import httpx2
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.journeys.page.conftest import MakeKey, made
 from tests.journeys.page.test_make import ask, require_playing
 from tests.journeys.service_process import ServiceProcess, until
 
-
-@pytest.fixture(scope="module")
-def environment(own_environment: dict[str, str]) -> dict[str, str]:
-    return own_environment
-
-
-@pytest.fixture(scope="module")
-def service(own_service: ServiceProcess) -> ServiceProcess:
-    return own_service
+OWN_SERVICE = True
 
 
 def sign_in(page: Page, service: ServiceProcess, key: str) -> None:
