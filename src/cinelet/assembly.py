@@ -198,7 +198,7 @@ def make_registry(config: Config) -> BackendRegistry:
     def hub() -> Backend:
         return HubBackend(
             remote=(lambda: registry.backend_of(ModelReference("hf", "hub"))) if config.has_credentials else None,
-            local=None if _missing_packages() else (lambda: registry.backend_of(ModelReference("local", "hub"))),
+            local=None if missing_packages() else (lambda: registry.backend_of(ModelReference("local", "hub"))),
         )
 
     registry = BackendRegistry(
@@ -212,12 +212,13 @@ def make_registry(config: Config) -> BackendRegistry:
     return registry
 
 
-def _missing_packages() -> list[str]:
+def missing_packages() -> list[str]:
+    """Return what is not installed and that models on this machine need."""
     return [name for name in _LOCAL_PACKAGES if importlib.util.find_spec(name) is None]
 
 
 def _diffusers_backend(config: Config) -> Backend:
-    missing = _missing_packages()
+    missing = missing_packages()
     if missing:
         message = (
             f"Running models on this machine needs {', '.join(missing)}; install with: pip install 'cinelet[local]'"

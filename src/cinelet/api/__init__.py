@@ -11,6 +11,7 @@ body_limit     and its body
 errors         the one table from errors to status codes
 bodies         what can be sent, as OpenAPI describes it; batch_body: many at once
 view           a generation as clients see it; batch_view: a batch
+model_view     a model as clients see it; model_list: those worth naming; admin_view: what administrators see
 file_reply     a video or a picture of it, sent by whoever does it cheapest
 ranges         the part of a file that is wanted
 waiting        a request that would rather have the video than the job

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from cinelet.assembly import queue_of
+from cinelet.assembly import missing_packages, queue_of
 from cinelet.config import EMBEDDED_MODEL, Config
 from cinelet.domain.errors import ValidationError
 from cinelet.domain.model import ModelReference
@@ -70,7 +69,7 @@ def where_of(model: str, config: Config) -> Where:
     reference = ModelReference.parse(model)
     if queue_of(reference, config) == "local":
         return "here"
-    return "either" if reference.scheme == "hub" and _can_run_here() else "remote"
+    return "either" if reference.scheme == "hub" and not missing_packages() else "remote"
 
 
 def _is_reference(model: str) -> bool:
@@ -83,12 +82,8 @@ def _is_reference(model: str) -> bool:
 
 
 def _downloaded(config: Config) -> Sequence[str]:
-    if not _can_run_here():
+    if missing_packages():
         return ()
     from cinelet.backends.diffusers.downloaded import downloaded_models
 
     return downloaded_models(config.hub_cache)
-
-
-def _can_run_here() -> bool:
-    return importlib.util.find_spec("torch") is not None and importlib.util.find_spec("diffusers") is not None
