@@ -1,9 +1,7 @@
 // How long a batch will take, by what was measured here for each kind of line in it.
 import { post } from "../api.js";
-import { seconds } from "../format.js";
-import { useEffect, useState } from "../html.js";
+import { inWords, useSaid } from "../estimate.js";
 
-const PAUSE = 400;
 // Kinds of line that are asked about; what the rest takes is taken from them.
 const MOST_ASKED = 8;
 const ASIDE = new Set(["prompt", "negative_prompt", "seed", "custom_id", "priority", "webhook_url", "cache", "image", "image_fit"]);
@@ -25,28 +23,8 @@ export function kindsOf(requests) {
 
 // The estimate of a plan: {text, basis}; text: "" until there is one.
 export function usePlanEstimate(requests, ready) {
-  const [said, say] = useState({ text: "", basis: "" });
   const kinds = kindsOf(requests);
-  const asked = JSON.stringify(kinds);
-  useEffect(() => {
-    if (!ready || !kinds.length) {
-      say({ text: "", basis: "" });
-      return undefined;
-    }
-    const asking = new AbortController();
-    const timer = setTimeout(async () => {
-      try {
-        say(await estimateOf(kinds, asking.signal));
-      } catch (error) {
-        if (error.name !== "AbortError") say({ text: "", basis: "" });
-      }
-    }, PAUSE);
-    return () => {
-      clearTimeout(timer);
-      asking.abort();
-    };
-  }, [asked, ready]);
-  return said;
+  return useSaid(kinds, ready && kinds.length > 0, (signal) => estimateOf(kinds, signal));
 }
 
 async function estimateOf(kinds, signal) {
@@ -61,16 +39,11 @@ async function estimateOf(kinds, signal) {
   }
   const measured = answers.filter(({ samples, seconds: likely }) => samples && likely !== null);
   const basis = [...new Set(answers.map((answer) => answer.basis))].join("; ");
-  if (!measured.length) return { text: "Nothing was measured yet, so nobody knows how long it takes.", basis };
   const all = kinds.reduce((sum, { count }) => sum + count, 0);
   const known = measured.reduce((sum, { count }) => sum + count, 0);
+  const samples = measured.length;
   const total = (name) => (measured.reduce((sum, answer) => sum + answer[name] * answer.count, 0) * all) / known;
   const waiting = Math.max(0, ...answers.map((answer) => answer.waiting ?? 0));
-  return { text: inWords({ likely: total("seconds"), low: total("low"), high: total("high"), waiting, all }), basis };
-}
-
-function inWords({ likely, low, high, waiting, all }) {
-  const spread = seconds(low) === seconds(high) ? "" : ` (${seconds(low)} to ${seconds(high)})`;
-  const wait = waiting > 1 ? `, after ${seconds(waiting)} of waiting` : "";
-  return `About ${seconds(likely)}${all > 1 ? " one after another" : ""}${spread}${wait}.`;
+  const estimate = { seconds: total("seconds"), low: total("low"), high: total("high"), samples, waiting };
+  return { text: inWords(estimate, { many: all }), basis };
 }

@@ -1,5 +1,6 @@
 // What can be done with a generation.
 import { caller, post } from "../api.js";
+import { useBusy } from "../busy.js";
 import { draftImage, edit, setCurrent, setValue } from "../draft.js";
 import { html, useState } from "../html.js";
 import { isFinal, remember } from "../live.js";
@@ -30,20 +31,9 @@ export function Cancel({ generation }) {
 // onMade: is given what was begun. brief: without what needs no place beside the form.
 export function NextActions({ generation, onMade, brief = false }) {
   const { role } = useStore(caller);
-  const [busy, setBusy] = useState(false);
+  const [busy, doing] = useBusy();
   const completed = generation.state === "completed";
   const may = role !== "read";
-
-  async function doing(work) {
-    setBusy(true);
-    try {
-      await work();
-    } catch (error) {
-      complain(error);
-    } finally {
-      setBusy(false);
-    }
-  }
 
   const again = (keepSeed) => doing(async () => onMade(await makeAgain(generation, { keepSeed })));
   const animate = () =>

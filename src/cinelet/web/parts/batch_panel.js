@@ -3,12 +3,13 @@ import { caller } from "../api.js";
 import { matrixOf } from "../batch/plan.js";
 import { sendAgain } from "../batch/sending.js";
 import { WatchedBatch } from "../batch/watched.js";
+import { useBusy } from "../busy.js";
 import { count, moment, seconds } from "../format.js";
-import { html, useEffect, useMemo, useRef, useState } from "../html.js";
+import { html, useEffect, useMemo, useRef } from "../html.js";
 import { save } from "../media.js";
 import { goTo, linkTo } from "../router.js";
 import { useStore } from "../store.js";
-import { announce, complain } from "../toasts.js";
+import { announce } from "../toasts.js";
 import { BatchGrid } from "./batch_grid.js";
 import { batchName } from "./batch_list.js";
 import { BatchMatrix } from "./batch_matrix.js";
@@ -86,18 +87,7 @@ function Counts({ counts }) {
 }
 
 function Actions({ watched, head, tally, mayMake, heading }) {
-  const [busy, setBusy] = useState(false);
-
-  async function doing(work) {
-    setBusy(true);
-    try {
-      await work();
-    } catch (error) {
-      complain(error);
-    } finally {
-      setBusy(false);
-    }
-  }
+  const [busy, doing] = useBusy();
 
   const linesThat = (state) =>
     [...watched.lines.values()].map((store) => store.value).filter((line) => line.state === state && line.generation);
