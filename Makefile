@@ -24,9 +24,10 @@ demo: $(READY) ## Turn three prompts into MP4 files in out/
 	@echo 'The videos are in out/. Next:'
 	@echo '  .venv/bin/cinelet generate "a yellow square moving right" --open'
 	@echo '  .venv/bin/cinelet models show embedded      what this small model can draw'
+	@echo '  make serve                                  a page to make more of them in a browser'
 	@echo '  docs/00-overview.md                         other models, Python, options'
 
-serve: $(READY) ## Serve videos over HTTP at http://127.0.0.1:8000
+serve: $(READY) ## Serve a page and an HTTP interface at http://127.0.0.1:8000
 	@.venv/bin/python -m cinelet serve
 
 test: $(READY) ## Run every test
