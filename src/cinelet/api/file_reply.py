@@ -19,11 +19,10 @@ from cinelet.api.view import previews_of
 from cinelet.domain.preview import SPRITESHEET, THUMBNAIL, THUMBNAIL_JPEG
 from cinelet.jobs.generation import Generation
 from cinelet.jobs.ledger import IMAGE_KEY, VIDEO_KEY
-from cinelet.media.signature import HEAD_BYTES, kind_of
+from cinelet.media.signature import HEAD_BYTES, IMAGE_TYPES, kind_of
 from cinelet.storage.blobs import content_type
 
 PRESIGNED_SECONDS = 3600
-IMAGE_KINDS = {"PNG image": "image/png", "JPEG image": "image/jpeg", "WebP image": "image/webp"}
 _WEIGHT = re.compile(r"0(?:\.\d{0,3})?|1(?:\.0{0,3})?", re.ASCII)
 
 
@@ -55,7 +54,7 @@ async def image_reply(request: Request, generation: Generation) -> Response:
     store = (await state_of(request)).jobs.store
     size = (await store.head(key)).size
     head = b"".join([piece async for piece in await store.stream(key, end=min(size, HEAD_BYTES))])
-    kind = IMAGE_KINDS.get(kind_of(head) or "")
+    kind = IMAGE_TYPES.get(kind_of(head) or "")
     etag = PurePosixPath(key).stem
     return await _reply(request, generation, key, size=size, etag=etag, headers={}, redirect=False, kind=kind)
 

@@ -311,3 +311,13 @@ def test_an_image_can_be_pasted_and_taken_away_again(opened: Opened) -> None:
     expect(page.get_by_text("pasted.png")).to_be_visible()
     page.get_by_role("button", name="Remove").click()
     expect(page.get_by_text("pasted.png")).to_have_count(0)
+
+
+def test_one_that_is_deleted_beside_the_form_goes_at_once_and_comes_back(opened: Opened) -> None:
+    page = opened()
+    ask(page, "a gannet", model="slow:x")
+    require_playing(page)
+    panel(page).get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("heading", name="This video is gone")).to_be_visible()
+    page.get_by_role("button", name="Undo").click()
+    require_playing(page)

@@ -1,8 +1,8 @@
 // What failed within a day, by its cause.
-import { ago, moment } from "../format.js";
 import { html } from "../html.js";
 import { linkTo } from "../router.js";
-import { Ago, DataTable } from "./data_table.js";
+import { DataTable } from "./data_table.js";
+import { When } from "./when.js";
 
 export function Failures({ failures }) {
   return html`<${DataTable}
@@ -15,7 +15,7 @@ export function Failures({ failures }) {
       { name: "Model", cell: ({ model }) => model },
       { name: "Times", number: true, cell: ({ count: times }) => times.toLocaleString() },
       { name: "What the newest one said", cell: ({ message }) => message },
-      { name: "Newest", cell: ({ last_at: at }) => html`<${Ago} at=${at} words=${ago(at)} moment=${moment(at)} />` },
+      { name: "Newest", cell: ({ last_at: at }) => html`<${When} at=${at} />` },
       {
         name: "Look at it",
         cell: ({ generation_id: id, code }) => html`<a href=${linkTo("generation", id)}>the newest one<span class="unseen"> of ${code}</span></a>`,

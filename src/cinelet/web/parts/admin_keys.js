@@ -1,7 +1,8 @@
 // Who may ask, and how much of that was used.
-import { ago, count, moment, seconds } from "../format.js";
+import { count, seconds } from "../format.js";
 import { html } from "../html.js";
-import { Ago, DataTable } from "./data_table.js";
+import { DataTable } from "./data_table.js";
+import { When } from "./when.js";
 
 export function Keys({ keys }) {
   return html`<${DataTable}
@@ -22,7 +23,7 @@ export function Keys({ keys }) {
       {
         name: "Used",
         cell: ({ last_used_at: at }) =>
-          at === null ? html`<span class="muted">never</span>` : html`<${Ago} at=${at} words=${ago(at)} moment=${moment(at)} />`,
+          at === null ? html`<span class="muted">never</span>` : html`<${When} at=${at} />`,
       },
       { name: "Videos in 24 h", number: true, cell: ({ use }) => use.generations.toLocaleString() },
       {

@@ -1,7 +1,8 @@
 // Who works: the workers with their devices and what they have loaded, and the circuits before hosts.
-import { ago, bytes, moment, seconds } from "../format.js";
+import { bytes, seconds } from "../format.js";
 import { html } from "../html.js";
-import { Ago, DataTable, Share } from "./data_table.js";
+import { DataTable, Share } from "./data_table.js";
+import { When } from "./when.js";
 
 export const QUEUES = { local: "local models", remote: "providers" };
 
@@ -30,8 +31,8 @@ export function Workers({ workers }) {
       {
         name: "Heard of",
         cell: ({ seen_at: at, started_at: started }) =>
-          html`<${Ago} at=${at} words=${ago(at)} moment=${moment(at)} />
-            <div class="hint">since <${Ago} at=${started} words=${ago(started)} moment=${moment(started)} /></div>`,
+          html`<${When} at=${at} />
+            <div class="hint">since <${When} at=${started} /></div>`,
       },
     ]}
   />`;

@@ -14,7 +14,7 @@ import { BatchAxes } from "./batch_axes.js";
 import { Field } from "./field.js";
 import { LinesInput } from "./lines_input.js";
 import { ModelPicker } from "./model_picker.js";
-import { Parameters } from "./parameters.js";
+import { Parameters, unusedBecause } from "./parameters.js";
 
 const PROBLEMS_SHOWN = 5;
 
@@ -69,7 +69,7 @@ export function BatchForm() {
       <${Parameters} values=${draft.values} setValue=${setShared} facts=${facts} errors=${{}} without=${draft.matrix ? ["seed", "image_fit"] : ["image_fit"]} />
       <${Field}
         label="What to avoid (negative prompt)"
-        disabledBecause=${facts && !facts.parameters.includes("negative_prompt") ? "This model does not use it." : undefined}
+        disabledBecause=${unusedBecause(facts, "negative_prompt")}
         input=${(attributes) => html`<input
           ...${attributes}
           maxlength="1000"

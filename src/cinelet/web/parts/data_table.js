@@ -38,8 +38,3 @@ export function Share({ label, taken, whole, words }) {
     </span>
   </div>`;
 }
-
-// A time, as long ago.
-export function Ago({ at, words, moment }) {
-  return html`<time datetime=${new Date(at * 1000).toISOString()} title=${moment}>${words}</time>`;
-}

@@ -4,7 +4,9 @@ import { html, useEffect, useRef } from "../html.js";
 import { seconds, stage } from "../format.js";
 import { isFinal, useGeneration } from "../live.js";
 import { linkTo } from "../router.js";
+import { useStore } from "../store.js";
 import { announce } from "../toasts.js";
+import { trashed } from "../trash.js";
 import { Cancel, NextActions } from "./actions.js";
 import { NoticeSwitch } from "../notices.js";
 import { Player } from "./player.js";
@@ -12,9 +14,10 @@ import { Player } from "./player.js";
 // onMade: what "again" and the like have begun. onGone: it was deleted, or never was.
 export function GenerationPanel({ id, onMade, onGone }) {
   const { generation, error } = useGeneration(id);
+  const deleted = useStore(trashed).has(id);
   useTitle(generation);
   useAnnouncements(generation);
-  if (error?.status === 404 || generation === null) {
+  if (deleted || error?.status === 404 || generation === null) {
     return html`<div class="card empty">
       <h2>This video is gone</h2>
       <p>It was deleted, or it is somebody else's.</p>

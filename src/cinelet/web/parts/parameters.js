@@ -20,15 +20,19 @@ export function meantValues(values, facts) {
   return meant;
 }
 
+// Why a parameter is not offered, or undefined where it is.
+export function unusedBecause(facts, name) {
+  return facts && !facts.parameters.includes(name) ? "This model does not use it." : undefined;
+}
+
 export function randomSeed() {
   return crypto.getRandomValues(new Uint32Array(1))[0];
 }
 
 // without: names of those that this form has no use for.
 export function Parameters({ values, setValue, facts, errors, without = [] }) {
-  const honoured = facts ? new Set(facts.parameters) : null;
   const limits = facts?.limits ?? {};
-  const unused = (name) => (honoured && !honoured.has(name) ? "This model does not use it." : undefined);
+  const unused = (name) => unusedBecause(facts, name);
   const meant = meantValues(values, facts);
   const [shortest, longestAllowed] = limits.duration ?? [1, 30];
   const longest = Math.max(1, Math.min(longestAllowed, longestSeconds(facts) ?? longestAllowed));

@@ -9,7 +9,7 @@ import { GenerationPanel } from "../parts/generation_panel.js";
 import { Field } from "../parts/field.js";
 import { ImageInput } from "../parts/image_input.js";
 import { ModelPicker } from "../parts/model_picker.js";
-import { Parameters, meantValues } from "../parts/parameters.js";
+import { Parameters, meantValues, unusedBecause } from "../parts/parameters.js";
 import { useStore } from "../store.js";
 import { complain } from "../toasts.js";
 
@@ -126,7 +126,7 @@ export function Make() {
         <${Field}
           label="Negative prompt"
           error=${errors.negative_prompt}
-          disabledBecause=${facts && !facts.parameters.includes("negative_prompt") ? "This model does not use it." : undefined}
+          disabledBecause=${unusedBecause(facts, "negative_prompt")}
           input=${(attributes) => html`<textarea
             ...${attributes}
             maxlength="1000"
