@@ -10,7 +10,7 @@ import random
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain
@@ -23,9 +23,10 @@ from cinelet.clock import SystemClock
 from cinelet.config import EMBEDDED_MODEL, Config
 from cinelet.domain.backend import Backend, Context, Revises
 from cinelet.domain.errors import CineletError, ModelUnsupportedError, ValidationError
+from cinelet.domain.lora import Lora
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Progress
-from cinelet.domain.request import CacheMode, Codec, ImageFit, QualityPreset, Task, make_request
+from cinelet.domain.request import CacheMode, Codec, ImageFit, Quality, QualityPreset, Task, make_request
 from cinelet.domain.video import VideoResult
 from cinelet.resilience import (
     BreakerBackend,
@@ -288,6 +289,9 @@ def generate(
     image_fit: ImageFit = "crop",
     preset: QualityPreset | None = None,
     codec: Codec = "h264",
+    quality: Quality | None = None,
+    lora: Sequence[Lora | Mapping[str, Any]] = (),
+    upscaler: str | None = None,
     fallback: bool = True,
     cache: CacheMode = "use",
     deadline_seconds: float | None = None,
@@ -296,7 +300,8 @@ def generate(
     """Make a video and wait for it; works in scripts, in threads, in notebooks and inside a running event loop.
 
     prompt: what the video shows; optional with an image. image: a PNG, JPEG or WebP file, as bytes or by its path.
-    `None` leaves a choice to the model. duration: seconds; width, height: pixels. fallback: whether another may do
+    `None` leaves a choice to the model. quality, lora (each with `path` and `scale`) and upscaler: of a local model.
+     duration: seconds; width, height: pixels. fallback: whether another may do
     it where a remote one fails. cache: `use` answers with a video that was made before from the same seed, `refresh`
     makes it anew, `off` does not keep it. The model stays loaded for the next call, and the environment is read at the
     first. Ctrl-C stops the work within one step. Raises `CineletError`s.
@@ -317,6 +322,9 @@ def generate(
         image_fit=image_fit,
         preset=preset,
         codec=codec,
+        quality=quality,
+        lora=tuple(lora),
+        upscaler=upscaler,
         fallback=fallback,
         cache=cache,
     )

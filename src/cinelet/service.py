@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 PROBE_TIMEOUT_SECONDS = 120.0
 FOLDER_PREFIX = "cinelet-"
+_ELSEWHERE = frozenset({"hf", "endpoint", "openai"})
+"""Schemes of models that never run on this machine."""
 
 Probe = Callable[..., VideoFacts]
 Revision = Callable[[ModelReference], Awaitable[str | None]]
@@ -191,6 +193,8 @@ class VideoService:
         """
         request.check(self.limits)
         model = ModelReference.parse(request.model or self.default_models[request.task])
+        if model.scheme in _ELSEWHERE:
+            request.refuse_local_fields(str(model))
         return request.model_copy(update={"model": str(model), "preset": request.preset or self.preset})
 
     async def cache_key(self, request: VideoRequest) -> str | None:

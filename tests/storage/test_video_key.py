@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cinelet.domain.lora import Lora
 from cinelet.domain.request import POLICY_FIELDS, Task, VideoRequest
 from cinelet.storage.video_key import video_key
 from tests.storage.maker import a_request
@@ -30,6 +31,9 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "image_fit": st.sampled_from(["crop", "pad"]),
     "preset": st.sampled_from(["low", "medium", "high"]),
     "codec": st.sampled_from(["h264", "av1", "vp9"]),
+    "quality": st.sampled_from([None, "fast", "balanced", "exact"]),
+    "lora": st.sampled_from([(), (Lora(path="org/name"),), (Lora(path="org/name", scale=0.5),)]),
+    "upscaler": st.none() | st.just("local:org/name"),
 }
 REQUESTS = st.fixed_dictionaries(FIELDS).map(lambda fields: {"task": Task.IMAGE_TO_VIDEO, **fields})
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from cinelet.domain.lora import MAX_LORAS, MAX_SCALE, Lora, loras_of
+from cinelet.domain.model import MAX_REFERENCE_CHARACTERS
 from cinelet.domain.request import (
     MAX_FPS,
     MAX_GUIDANCE,
@@ -17,6 +19,7 @@ from cinelet.domain.request import (
     CacheMode,
     Codec,
     ImageFit,
+    Quality,
     QualityPreset,
 )
 from cinelet.jobs.webhook_address import MAX_URL_CHARACTERS
@@ -25,6 +28,22 @@ PAIRS: dict[str, Any] = {"dependentRequired": {"width": ["height"], "height": ["
 _BESIDE_THE_VIDEO = {"priority", "webhook_url"}
 """Fields that change nothing of it."""
 Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)]
+
+_LORA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["path"],
+    "properties": {
+        "path": {"type": "string", "minLength": 1, "maxLength": MAX_REFERENCE_CHARACTERS, "examples": ["org/name"]},
+        "scale": {"type": "number", "minimum": -MAX_SCALE, "maximum": MAX_SCALE, "default": 1},
+    },
+}
+Loras = Annotated[
+    list[Lora],
+    BeforeValidator(loras_of),
+    Field(max_length=MAX_LORAS),
+    WithJsonSchema({"type": "array", "maxItems": MAX_LORAS, "items": _LORA}),
+]
 
 
 class Parameters(BaseModel):
@@ -58,6 +77,14 @@ class Parameters(BaseModel):
     """Quality of the encoding."""
     codec: Codec = "h264"
     """h264 and av1 give MP4, vp9 gives WebM."""
+    quality: Quality | None = None
+    """`exact` computes as plain diffusers does, `balanced` and `fast` give up a little for speed; local models only."""
+    lora: Loras = []
+    """LoRAs to apply: `path` is `org/name`, `org/name/file.safetensors` or a file; local models only."""
+    upscaler: str | None = Field(
+        default=None, max_length=MAX_REFERENCE_CHARACTERS, examples=["local:cerspense/zeroscope_v2_XL"]
+    )
+    """Local model that makes the video anew at twice its size."""
     fallback: bool = True
     """Whether another model may do it where a remote one fails."""
     cache: CacheMode = "use"

@@ -22,7 +22,7 @@ MAX_FIELD_BYTES = 64 * 1024
 
 _SAME = (
     "prompt", "model", "negative_prompt", "fps", "num_inference_steps", "guidance_scale", "seed", "width", "height",
-    "preset", "codec", "fallback", "cache", "image_fit",
+    "preset", "codec", "fallback", "cache", "image_fit", "upscaler",
 )  # fmt: skip
 """Fields that are called as ours are."""
 WITHOUT_EFFECT = frozenset({

@@ -41,6 +41,14 @@ def generate(
     codec: Annotated[
         Literal["h264", "av1", "vp9"], typer.Option(help="h264 and av1 give .mp4, vp9 gives .webm.")
     ] = "h264",
+    quality: Annotated[
+        Literal["fast", "balanced", "exact"] | None,
+        typer.Option(help="What a local model may give up for speed; exact gives up nothing."),
+    ] = None,
+    lora: Annotated[
+        list[str] | None, typer.Option(help="Apply a LoRA to a local model: org/name, ./file.safetensors, PATH=SCALE.")
+    ] = None,
+    upscaler: Annotated[str | None, typer.Option(help="Local model that makes it anew at twice its size.")] = None,
     image_fit: Annotated[Literal["crop", "pad"], typer.Option(help="How the image is fitted.")] = "crop",
     fallback: Annotated[
         bool, typer.Option("--fallback/--no-fallback", help="Let another model do it where a remote one fails.")
@@ -65,6 +73,7 @@ def generate(
     from cinelet.assembly import generate as make_video
     from cinelet.assembly import read_image
     from cinelet.config import Config
+    from cinelet.domain.lora import parse_lora
     from cinelet.domain.request import Task
     from cinelet.media.encode import container_suffix
     from cinelet.observability import logs
@@ -94,6 +103,9 @@ def generate(
             "image_fit": image_fit,
             "preset": preset,
             "codec": codec,
+            "quality": quality,
+            "lora": [parse_lora(text) for text in lora or ()],
+            "upscaler": upscaler,
             "fallback": fallback,
             "cache": cache,
             "deadline_seconds": deadline,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
@@ -11,10 +12,14 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
 from cinelet.domain.errors import FileSizeError, ValidationError
+from cinelet.domain.lora import MAX_LORAS, Lora
+from cinelet.domain.model import ModelReference
 
 QualityPreset = Literal["low", "medium", "high"]
 Codec = Literal["h264", "av1", "vp9"]
 ImageFit = Literal["crop", "pad"]
+Quality = Literal["fast", "balanced", "exact"]
+"""exact: as plain diffusers, bit for bit. balanced, fast: with what nobody sees, or seldom."""
 CacheMode = Literal["use", "refresh", "off"]
 """use: look, make what is missing, keep it. refresh: make it anew and keep that. off: neither look nor keep."""
 
@@ -27,6 +32,8 @@ MAX_SIDE_PIXELS = 4096
 MIN_AV1_SIDE_PIXELS = 64
 """SVT-AV1 hangs, rather than fails, on some smaller pictures (seen at 512x16)."""
 MAX_SEED = 2**63 - 1
+LOCAL_FIELDS = ("lora", "upscaler")
+"""The fields that only a model on this machine can do: elsewhere they are refused, before anything is paid."""
 POLICY_FIELDS = frozenset({"task", "model", "fallback", "cache"})
 """The fields of a request that choose who makes the video, and whether; the others say what it is like."""
 
@@ -53,6 +60,8 @@ class VideoRequest(BaseModel):
     duration: seconds, 1 to the configured maximum. fps: frames a second, 1-60. width, height: pixels.
     image: the bytes of a PNG, JPEG or WebP file. seed: 0 to 2**63 - 1; chosen and reported if None. fallback: whether
     another model may do it where this one fails. cache: whether a video that was made before may be the answer.
+    quality: what may be given up for speed. lora: changes to a model on this machine. upscaler: a model on this machine
+    that makes the video anew at twice its size.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
@@ -72,6 +81,9 @@ class VideoRequest(BaseModel):
     image_fit: ImageFit = "crop"
     preset: QualityPreset | None = None
     codec: Codec = "h264"
+    quality: Quality | None = None
+    lora: tuple[Lora, ...] = ()
+    upscaler: str | None = None
     fallback: bool = True
     cache: CacheMode = "use"
 
@@ -79,7 +91,7 @@ class VideoRequest(BaseModel):
         """Raise `ValidationError` (its `details` name each wrong field) or `FileSizeError`."""
         if self.image is not None and len(self.image) > limits.max_image_bytes:
             raise FileSizeError(len(self.image), limits.max_image_bytes, "image")
-        problems = dict(self._problems(limits))
+        problems = dict(self._problems(limits)) | {name: (why, why) for name, why in self._problems_of_additions()}
         if problems:
             message = "; ".join(sentence for sentence, _ in problems.values())
             raise ValidationError(message, {field: detail for field, (_, detail) in problems.items()})
@@ -128,6 +140,32 @@ class VideoRequest(BaseModel):
             least = f"at least {MIN_AV1_SIDE_PIXELS} pixels"
             bad("codec", f"AV1 needs sides of {least}, not {self.width}x{self.height}; use h264", f"Sides of {least}")
         return found
+
+    def _problems_of_additions(self) -> Iterator[tuple[str, str]]:
+        """Give (field, sentence) of what is wrong with the models beside the model."""
+        if len(self.lora) > MAX_LORAS:
+            yield "lora", f"A video takes at most {MAX_LORAS} LoRAs"
+        for lora in self.lora:
+            if why := lora.problem():
+                yield "lora", f"The LoRA {lora.path[:80]!r} cannot be used: {why}"
+        if self.upscaler is not None and (why := _no_upscaler(self.upscaler)):
+            yield "upscaler", f"The upscaler {self.upscaler[:80]!r} cannot be used: {why}"
+
+    def refuse_local_fields(self, host: str) -> None:
+        """Raise `ValidationError` if something is asked that only a model on this machine can do. host: who cannot."""
+        asked = [name for name in LOCAL_FIELDS if getattr(self, name)]
+        if asked:
+            message = f"{host} takes no {' and no '.join(asked)}; use a model on this machine, such as local:org/name"
+            raise ValidationError(message, dict.fromkeys(asked, "Only for a model on this machine"))
+
+
+def _no_upscaler(text: str) -> str | None:
+    """Return why a text names no model of this machine, or None."""
+    try:
+        reference = ModelReference.parse(text)
+    except ValidationError as error:
+        return str(error)
+    return None if reference.scheme in {"local", "hub"} else "it must run on this machine, as local:org/name does"
 
 
 def make_request(**values: Any) -> VideoRequest:

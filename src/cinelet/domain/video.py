@@ -119,12 +119,15 @@ class VideoResult:
             "--size": f"{request.width}x{request.height}" if request.width else None,
             "--preset": request.preset,
             "--codec": request.codec if request.codec != "h264" else None,
+            "--quality": request.quality,
+            "--upscaler": request.upscaler,
             "--image-fit": request.image_fit if request.task is Task.IMAGE_TO_VIDEO else None,
             "--seed": self.seed,
             "--cache": request.cache if request.cache != "use" else None,
             "--output": output,
         }
         given = [word for name, value in options.items() if value is not None for word in (name, str(value))]
+        given += [word for lora in request.lora for word in ("--lora", str(lora))]
         given += [] if request.fallback else ["--no-fallback"]
         return shlex.join([*words[:2], *given, *words[2:]])
 

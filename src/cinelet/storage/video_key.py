@@ -11,6 +11,9 @@ from cinelet.domain.request import POLICY_FIELDS, VideoRequest
 KEY_FORMAT = 1
 """Raised when the same request begins to make another video, so that older entries are not found any more."""
 
+_ADDED = ("quality", "lora", "upscaler")
+"""Fields that older keys are without: not given, they are left out, and videos made before are still found."""
+
 
 def video_key(request: VideoRequest, *, revision: str | None = None, seed: int | None = None) -> str | None:
     """Return the key of a request whose `model` and `preset` are resolved, or None where no seed is known.
@@ -25,6 +28,9 @@ def video_key(request: VideoRequest, *, revision: str | None = None, seed: int |
     values = request.model_dump(mode="json", exclude={*POLICY_FIELDS, "image", "seed"})
     if request.image is None:
         values.pop("image_fit")
+    for name in _ADDED:
+        if not values[name]:
+            values.pop(name)
     named = {
         "format": KEY_FORMAT,
         "model": request.model,

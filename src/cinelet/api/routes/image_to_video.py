@@ -23,7 +23,13 @@ MAX_FIELDS = 40
 
 router = APIRouter(tags=["videos"])
 _SCHEMA = ImageToVideo.model_json_schema(ref_template="#/components/schemas/{model}")
-_FORM = {**_SCHEMA, "properties": {**_SCHEMA["properties"], "image": {"type": "string", "format": "binary"}}}
+_LORA = {
+    "type": "string",
+    "description": "LoRAs to apply, as a JSON list.",
+    "examples": ['[{"path": "org/name"}]'],
+}
+_IN_FORM = {"image": {"type": "string", "format": "binary"}, "lora": _LORA}
+_FORM = {**_SCHEMA, "properties": {**_SCHEMA["properties"], **_IN_FORM}}
 _BODY = {
     "required": True,
     "content": {"application/json": {"schema": _SCHEMA}, "multipart/form-data": {"schema": _FORM}},

@@ -139,6 +139,7 @@ class HuggingFaceBackend:
     async def generate(self, request: VideoRequest, context: Context) -> GeneratedVideo:
         """Make the video; a job that an earlier process left in `context.handle` is taken up, and nothing is sent."""
         reference = ModelReference.parse(request.model or "")
+        request.refuse_local_fields(str(reference))
         with private(request.prompt, request.negative_prompt):
             if reference.scheme == "endpoint":
                 return await self._at_endpoint(request, reference, context)

@@ -183,6 +183,8 @@ class _Draft:
             self.adjust("codec", request.codec, None, reason)
         if request.preset not in {None, _DEFAULT_PRESET}:
             self.adjust("preset", request.preset, None, reason)
+        if request.quality is not None:
+            self.adjust("quality", request.quality, None, f"{self.host} decides how it computes")
 
 
 def _within(value: float, number: Number) -> float:

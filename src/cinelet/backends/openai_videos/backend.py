@@ -80,6 +80,7 @@ class OpenAIVideosBackend:
     async def generate(self, request: VideoRequest, context: Context) -> GeneratedVideo:
         """Make the video; a job that an earlier process left in `context.handle` is taken up, and nothing is sent."""
         reference = ModelReference.parse(request.model or "")
+        request.refuse_local_fields(str(reference))
         engine = self._engine(reference)
         with private(request.prompt, request.negative_prompt):
             try:

@@ -16,16 +16,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from cinelet.domain.errors import ValidationError
-from cinelet.domain.request import POLICY_FIELDS, VideoRequest
+from cinelet.domain.request import LOCAL_FIELDS, POLICY_FIELDS, VideoRequest
 from cinelet.domain.result import Adjustment
 from cinelet.media.signature import HEAD_BYTES, describe, kind_of
 
 FormField = tuple[str, tuple[str | None, str | bytes, str | None]]
 """A name; a file name, the content and its type: the latter two are None for a plain field."""
 
-NO_EFFECT: Mapping[str, Any] = {"image_fit": "crop", "preset": "medium", "codec": "h264"}
+NO_EFFECT: Mapping[str, Any] = {"image_fit": "crop", "preset": "medium", "codec": "h264", "quality": None}
 """Parameters that the protocol has no field for, and their defaults, which are not worth a word."""
-PARAMETERS = frozenset(VideoRequest.model_fields) - POLICY_FIELDS - frozenset(NO_EFFECT)
+PARAMETERS = frozenset(VideoRequest.model_fields) - POLICY_FIELDS - frozenset(NO_EFFECT) - frozenset(LOCAL_FIELDS)
 
 _EXTENSIONS = ("fps", "width", "height", "num_inference_steps", "guidance_scale", "negative_prompt")
 _IMAGES = {"PNG image": "png", "JPEG image": "jpeg", "WebP image": "webp"}
