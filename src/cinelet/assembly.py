@@ -234,6 +234,8 @@ def _diffusers_backend(config: Config) -> Backend:
         hf_token=_token(config),
         endpoint=config.hf_endpoint,
         device=config.cinelet_device,
+        model_memory=config.cinelet_model_memory,
+        most_together=config.cinelet_batch_size,
     )
 
 

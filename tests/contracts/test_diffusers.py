@@ -20,7 +20,7 @@ class TestTinyPipelines(BackendContract):
 
     @classmethod
     def make_backend(cls) -> Backend:
-        return DiffusersBackend(kept_models=len(TASKS), device="cpu")
+        return DiffusersBackend(device="cpu")
 
     @pytest.fixture(scope="class", params=CASES, ids="-".join)
     @classmethod

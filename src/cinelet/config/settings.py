@@ -17,7 +17,7 @@ from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from cinelet.config.values import Folder, HostLimits, HostTokens, Reference, References, Secret, StoreUrl
+from cinelet.config.values import ByteCount, Folder, HostLimits, HostTokens, Reference, References, Secret, StoreUrl
 from cinelet.domain.errors import ValidationError
 from cinelet.domain.request import Limits, QualityPreset, Task
 
@@ -132,6 +132,15 @@ class Config(BaseSettings, metaclass=_NamesFromEnvironment):
 
     cinelet_device: str | None = Field(default=None, pattern=r"^(cpu|mps|xpu|cuda(:\d+)?)$")
     """Where local models run: `cpu`, `mps`, `xpu`, `cuda` or `cuda:1`. Default: the best that this machine has."""
+
+    cinelet_model_memory: ByteCount | None = None
+    """Most memory for the weights of loaded models, such as `12GB`. Default: what a device has free, less a reserve."""
+
+    cinelet_batch_size: int | None = Field(default=None, ge=1, le=16)
+    """Most videos of one model that a device makes in one run. Default: 4 on a GPU, 1 on a processor."""
+
+    cinelet_preload: References = ()
+    """Models that a worker for local models loads when it starts, separated by commas."""
 
     cuda_visible_devices: str | None = None
     """NVIDIA's own: which GPUs are used, separated by commas. `cinelet serve` starts a worker for each of them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,13 @@ from pydantic_settings import NoDecode
 from cinelet.domain.errors import ValidationError
 from cinelet.domain.model import ModelReference
 from cinelet.storage.blobs import check_store_url
+
+_BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?B|B)?", re.ASCII | re.IGNORECASE)
+_UNITS = {
+    "B": 1,
+    **{f"{letter}B": 1000**power for power, letter in enumerate("KMGT", 1)},
+    **{f"{letter}IB": 1024**power for power, letter in enumerate("KMGT", 1)},
+}
 
 
 def _canonical(reference: str) -> str:
@@ -44,6 +52,15 @@ def _stripped(value: object) -> object:
     return value.strip() if isinstance(value, str) else value
 
 
+def _byte_count(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    found = _BYTES.fullmatch(value.strip())
+    if found is None:
+        raise ValueError("Input should be a number of bytes, such as 12GB, 800MB or 16GiB")
+    return int(float(found[1]) * _UNITS[(found[2] or "B").upper()])
+
+
 def _absolute(path: Path) -> Path:
     try:
         # Once and for all: a program that changes its folder must not look for its jobs elsewhere.
@@ -68,6 +85,8 @@ HostTokens = Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(_paired)]
 """Tokens by host, `host=token` separated by commas in the environment."""
 HostLimits = Annotated[dict[str, Annotated[int, Field(ge=1)]], NoDecode, BeforeValidator(_paired)]
 """Numbers by host, `host=number` separated by commas in the environment."""
+ByteCount = Annotated[int, BeforeValidator(_byte_count), Field(ge=1)]
+"""Bytes, as a number or with a unit: 12GB is 12,000,000,000."""
 Secret = Annotated[SecretStr, BeforeValidator(_stripped)]
 """A token, a key, an address with a password."""
 Folder = Annotated[Path, AfterValidator(_absolute)]

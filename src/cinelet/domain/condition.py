@@ -24,12 +24,17 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model that is ready to run. bytes: what its tensors take, None where that is not known."""
+    """A model that is ready to run. bytes: what its tensors take; None where that is not known.
+
+    estimated_bytes: what they were expected to take. placement: its precision and where it lies, in words.
+    """
 
     model: str
     device: str
     revision: str | None = None
     bytes: int | None = None
+    estimated_bytes: int | None = None
+    placement: str = ""
 
 
 @dataclass(frozen=True, slots=True)

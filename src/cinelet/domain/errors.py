@@ -7,6 +7,7 @@ CineletError
 ├── ProcessingError(message, stage)                the work failed after it began
 ├── ModelUnsupportedError(message, model)          the model exists and cannot do this here
 ├── CapacityError(message)                         no room now: queue, memory, disk
+├── DeviceLostError(message)                       the GPU answers no more; its process must end
 ├── DeadlineExceededError(message)
 ├── GenerationCancelledError(message)
 ├── HuggingFaceAPIError(message, status, provider, request_id, retry_after, accepted)
@@ -112,6 +113,16 @@ class CapacityError(CineletError):
 
     code = "no_capacity"
     retryable = True
+
+
+class DeviceLostError(CineletError):
+    """The device of local models answers no more; only a new process can use it again."""
+
+    code = "device_lost"
+    retryable = True
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"The device answers no more ({what}); start the process again, and look at the driver's log")
 
 
 class DeadlineExceededError(CineletError):

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from cinelet.backends.diffusers import DiffusersBackend, loading
-from cinelet.backends.diffusers.loading import PipelineCache
+from cinelet.backends.diffusers import DiffusersBackend, model_cache
+from cinelet.backends.diffusers.model_cache import ModelCache
+from cinelet.backends.diffusers.precision import Precision
 from cinelet.domain.backend import Context, GeneratedVideo
 from cinelet.domain.errors import GenerationCancelledError, ModelUnsupportedError
 from cinelet.domain.model import ModelReference
@@ -166,11 +167,11 @@ def test_the_other_task_leaves_shared_weights_in_half_precision_as_they_are(
     monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
-    monkeypatch.setattr(loading, "choose_dtype", lambda _: torch.bfloat16)
+    monkeypatch.setattr(model_cache, "precisions", lambda *_: (Precision("bfloat16"),))
     model = tiny_pipeline(name)
     before = decoded_frames(generate(backend, model, tmp_path / "before").path)
-    assert backend._pipelines is not None
-    (pipeline,) = backend._pipelines._pipelines.values()
+    assert backend._session is not None
+    (pipeline,) = (loaded.pipeline for loaded in backend._session.models._models.values())
     dtypes = {key: value.dtype for key, value in pipeline.transformer.state_dict().items()}
     assert torch.bfloat16 in dtypes.values()
     generate(backend, model, tmp_path / "image", task=Task.IMAGE_TO_VIDEO)
@@ -183,7 +184,7 @@ def test_capabilities_need_no_weights(backend: DiffusersBackend, carded: Any, mo
     model = carded("ltx", license="MIT", description="Small.", default_steps=9, vocabulary={"color": ["red"]})
     for file in model.rglob("*.safetensors"):
         file.unlink()
-    monkeypatch.setattr(PipelineCache, "get", lambda *_: pytest.fail("weights are loaded"))
+    monkeypatch.setattr(ModelCache, "lease", lambda *_: pytest.fail("weights are loaded"))
     found = asyncio.run(backend.capabilities(ModelReference.parse(f"local:{model}")))
     assert found.tasks == set(Task)
     assert found.runs_on == "this machine (cpu)"
@@ -213,10 +214,16 @@ def test_a_reference_to_elsewhere_is_refused(backend: DiffusersBackend, referenc
 def test_a_request_that_waits_for_the_device_can_be_cancelled(
     backend: DiffusersBackend, tiny_pipeline: TinyPipeline, tmp_path: Path
 ) -> None:
-    waiting = Context(tmp_path)
+    waiting, free = Context(tmp_path), threading.Event()
+    session = backend._opened_session()
+    busy = threading.Thread(target=session._turns.call, args=[lambda: free.wait(30)])
+    busy.start()
     threading.Timer(0.2, waiting.cancel).start()
-    with backend._busy, pytest.raises(GenerationCancelledError):
+    with pytest.raises(GenerationCancelledError):
         asyncio.run(backend.generate(ContractCase(f"local:{tiny_pipeline('ltx')}", fields=SMALL).request(), waiting))
+    assert not free.is_set()
+    free.set()
+    busy.join(30)
 
 
 def test_timings_cover_every_stage(backend: DiffusersBackend, tiny_pipeline: TinyPipeline, tmp_path: Path) -> None:

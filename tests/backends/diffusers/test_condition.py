@@ -7,25 +7,29 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from cinelet.backends.diffusers import DiffusersBackend
-from cinelet.backends.diffusers.loading import PipelineCache
-from cinelet.backends.diffusers.memory import bytes_of, device_now
-from cinelet.backends.diffusers.model_folder import open_folder
+from cinelet.backends.diffusers import DiffusersBackend, loading, model_cache
+from cinelet.backends.diffusers.devices import bytes_of, device_now
+from cinelet.backends.diffusers.model_cache import ModelCache
+from cinelet.backends.diffusers.model_folder import ModelFolder, open_folder
 from cinelet.backends.diffusers.quiet import quiet_libraries
 from cinelet.domain.backend import Context
-from cinelet.domain.condition import Condition, Device, LoadedModel, TellsCondition
+from cinelet.domain.condition import Condition, Device, TellsCondition
 from cinelet.domain.model import ModelReference
 from cinelet.testing import ContractCase
 from tests.conftest import TinyPipeline
 
 SMALL = {"width": 64, "height": 64, "num_inference_steps": 1}
+
+
+def lease(cache: ModelCache, folder: ModelFolder) -> None:
+    with cache.lease(folder):
+        pass
 
 
 def test_before_anything_is_loaded_there_is_the_device_that_was_asked_for_at_most() -> None:
@@ -55,31 +59,21 @@ def test_a_loaded_model_is_told_with_what_it_takes_until_it_is_forgotten(
     assert backend.condition() == Condition(Device("cpu"))
 
 
-def test_of_two_models_the_one_that_made_room_is_told_no_more(tiny_pipeline: TinyPipeline) -> None:
-    cache = PipelineCache(device="cpu", size=1)
-    with quiet_libraries():
-        for name in ("ltx", "wan_t2v"):
-            cache.get(open_folder(tiny_pipeline(name), name))
-    assert [model.model for model in cache.condition().models] == ["wan_t2v"]
-    cache.clear()
-    assert cache.condition().models == ()
-
-
 def test_it_can_be_asked_while_a_model_is_being_loaded(
     tiny_pipeline: TinyPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache = PipelineCache(device="cpu", size=1)
-    begun, may_end, load = threading.Event(), threading.Event(), PipelineCache._load
+    cache = ModelCache(device="cpu")
+    begun, may_end, load = threading.Event(), threading.Event(), loading.load
 
-    def slowly(self: PipelineCache, folder: Any) -> Any:
-        pipeline = load(self, folder)
+    def slowly(folder: Any, **how: Any) -> Any:
+        pipeline = load(folder, **how)
         begun.set()
         assert may_end.wait(30)
         return pipeline
 
-    monkeypatch.setattr(PipelineCache, "_load", slowly)
+    monkeypatch.setattr(model_cache, "load", slowly)
     with quiet_libraries():
-        loading = threading.Thread(target=cache.get, args=[open_folder(tiny_pipeline("ltx"), "ltx")])
+        loading = threading.Thread(target=lease, args=[cache, open_folder(tiny_pipeline("ltx"), "ltx")])
         loading.start()
         assert begun.wait(30)
         assert cache.condition() == Condition(Device("cpu"))
@@ -93,19 +87,18 @@ def test_tensors_that_are_shared_take_their_memory_once() -> None:
     tied = nn.ModuleList([text, nn.Linear(10, 10, bias=False)])
     tied[1].weight = text.weight
     tied.register_buffer("table", torch.zeros(5, dtype=torch.float16))
-    pipeline = SimpleNamespace(components={"text": tied, "scheduler": object(), "missing": None})
-    assert bytes_of(pipeline) == 100 * 4 + 5 * 2
+    assert bytes_of(tied, object(), None) == 100 * 4 + 5 * 2
 
 
 def test_the_revision_of_a_hub_model_is_told(tiny_pipeline: TinyPipeline, tmp_path: Path) -> None:
     snapshot = tmp_path / "snapshots" / "c0ffee"
     snapshot.parent.mkdir()
     snapshot.symlink_to(tiny_pipeline("ltx"))
-    cache = PipelineCache(device="cpu", size=1)
+    cache = ModelCache(device="cpu")
     with quiet_libraries():
-        cache.get(open_folder(snapshot, "org/name"))
+        lease(cache, open_folder(snapshot, "org/name"))
     (loaded,) = cache.condition().models
-    assert loaded == LoadedModel("org/name", "cpu", revision="c0ffee", bytes=loaded.bytes)
+    assert (loaded.model, loaded.device, loaded.revision) == ("org/name", "cpu", "c0ffee")
 
 
 def test_the_memory_of_a_cuda_device_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,12 +7,14 @@ import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from cinelet.backends.diffusers.loading import PipelineCache, choose_device, choose_dtype
+from cinelet.backends.diffusers.devices import choose_device
+from cinelet.backends.diffusers.model_cache import ModelCache
 from cinelet.backends.diffusers.model_folder import ModelFolder, open_folder
 from cinelet.backends.diffusers.quiet import quiet_libraries
 from cinelet.domain.errors import ModelUnsupportedError, ProcessingError
@@ -23,6 +25,11 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 def opened(path: Path) -> ModelFolder:
     return open_folder(path, "local:./model")
+
+
+def pipeline_of(cache: ModelCache, path: Path) -> Any:
+    with quiet_libraries(), cache.lease(opened(path)) as loaded:
+        return loaded.pipeline
 
 
 @pytest.fixture
@@ -48,35 +55,18 @@ def test_the_device_that_was_chosen_is_taken() -> None:
     assert choose_device("cpu") == "cpu"
 
 
-def test_a_processor_computes_in_full_precision() -> None:
-    assert choose_dtype("cpu") is torch.float32
-    assert choose_dtype("mps") is torch.float16
-
-
-def test_the_last_pipelines_used_are_kept(tiny_pipeline: TinyPipeline) -> None:
-    cache = PipelineCache(device="cpu", size=2)
-    with quiet_libraries():
-        ltx, wan = cache.get(opened(tiny_pipeline("ltx"))), cache.get(opened(tiny_pipeline("wan_t2v")))
-        assert cache.get(opened(tiny_pipeline("ltx"))) is ltx
-        cache.get(opened(tiny_pipeline("latte")))  # now wan is the one used longest ago
-        assert cache.get(opened(tiny_pipeline("ltx"))) is ltx
-        assert cache.get(opened(tiny_pipeline("wan_t2v"))) is not wan
-
-
 def test_a_model_that_was_replaced_on_disk_is_loaded_again(copy: Path) -> None:
-    cache = PipelineCache(device="cpu", size=2)
-    with quiet_libraries():
-        first = cache.get(opened(copy))
-        index = copy / "model_index.json"
-        index.write_text(index.read_text() + "\n")
-        assert cache.get(opened(copy)) is not first
+    cache = ModelCache(device="cpu")
+    first = pipeline_of(cache, copy)
+    index = copy / "model_index.json"
+    index.write_text(index.read_text() + "\n")
+    assert pipeline_of(cache, copy) is not first
 
 
 def test_weights_in_half_precision_are_computed_in_the_precision_of_the_device(copy: Path) -> None:
     for file in copy.rglob("*.safetensors"):
         save_file({name: tensor.half() for name, tensor in load_file(file).items()}, file, metadata={"format": "pt"})
-    with quiet_libraries():
-        pipeline = PipelineCache(device="cpu", size=1).get(opened(copy))
+    pipeline = pipeline_of(ModelCache(device="cpu"), copy)
     modules = [module for module in pipeline.components.values() if isinstance(module, torch.nn.Module)]
     assert len(modules) == 3
     assert {parameter.dtype for module in modules for parameter in module.parameters()} == {torch.float32}
@@ -109,17 +99,16 @@ BREAKAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_a_model_that_is_not_complete_is_refused_in_one_line_and_not_kept(copy: Path, breakage: str) -> None:
     break_it, complaint = BREAKAGES[breakage]
     break_it(copy)
-    cache = PipelineCache(device="cpu", size=1)
-    with quiet_libraries(), pytest.raises(ModelUnsupportedError, match=complaint) as refused:
-        cache.get(opened(copy))
+    cache = ModelCache(device="cpu")
+    with pytest.raises(ModelUnsupportedError, match=complaint) as refused:
+        pipeline_of(cache, copy)
     assert "\n" not in str(refused.value)
     assert "local:./model" in str(refused.value)
-    assert not cache._pipelines
+    assert cache.condition().models == ()
 
 
 def test_a_tokenizer_of_bytes_needs_no_vocabulary(tiny_pipeline: TinyPipeline) -> None:
-    with quiet_libraries():
-        pipeline = PipelineCache(device="cpu", size=1).get(opened(tiny_pipeline("hunyuan_video15")))
+    pipeline = pipeline_of(ModelCache(device="cpu"), tiny_pipeline("hunyuan_video15"))
     assert type(pipeline.tokenizer_2).__name__ == "ByT5Tokenizer"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from cinelet.backends.diffusers.model_folder import INDEX_NAME, open_folder
+from cinelet.backends.diffusers.tensors import footprint
 from cinelet.domain.errors import CineletError, ModelNotFoundError, ModelUnsupportedError
 from tests.conftest import TinyPipeline
 
@@ -31,7 +32,7 @@ def change_index(folder: Path, **changes: Any) -> None:
 def refusal(folder: Path, kind: type[CineletError] = ModelUnsupportedError) -> str:
     """The one line that refuses a folder, which begins with the reference."""
     with pytest.raises(kind) as refused:
-        _ = open_folder(folder, REFERENCE).weight_bytes
+        _ = open_folder(folder, REFERENCE).tensors
     message = str(refused.value)
     assert message.startswith(f"{REFERENCE}: ")
     assert "\n" not in message
@@ -44,7 +45,7 @@ def test_a_good_folder_tells_its_class_components_and_bytes(folder: Path) -> Non
     assert model.components["vae"] == ("diffusers", "AutoencoderKLLTXVideo")
     assert model.components["tokenizer"][0] == "transformers"
     on_disk = sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
-    assert 0.8 * on_disk < model.weight_bytes < on_disk
+    assert 0.8 * on_disk < footprint(model.tensors, float_bytes=4).total < on_disk
 
 
 def test_components_that_are_not_there_and_plain_settings_are_no_components(folder: Path) -> None:

@@ -18,26 +18,28 @@ from cinelet.domain.errors import ModelUnsupportedError
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Stage
 from cinelet.domain.request import POLICY_FIELDS, Task, VideoRequest
-from cinelet.domain.result import Adjustment
 
 if TYPE_CHECKING:
-    from cinelet.backends.diffusers.loading import PipelineCache
     from cinelet.backends.diffusers.model_folder import ModelFolder
-    from cinelet.backends.diffusers.plan import Model
+    from cinelet.backends.diffusers.plan import Model, Plan
+    from cinelet.backends.diffusers.session import Outcome, Session
 
 MAX_WAITING = 64
 """Requests with a thread, of which one has the device; the others wait for a thread."""
 
-_LOCK_POLL_SECONDS = 0.05
+MOST_TOGETHER = 4
+"""Generations in one run, on a device that is not busy with one."""
+
 _Result = TypeVar("_Result")
 
 
 class DiffusersBackend:
-    """Runs models on this machine, one generation at a time.
+    """Runs models on this machine, one run at a time.
 
     directories: folders of models with names of their own, as `embedded`. cache_dir: of the Hub's files, the Hub's own
     default if None. hf_token: for gated models. endpoint: of the Hub. device: torch's name, or None for the fastest.
-    kept_models: how many loaded pipelines are kept.
+    model_memory: most bytes that the weights of loaded models take; None for what is free, less a reserve.
+    most_together: how many generations that are alike may be one run; None for what suits the device.
     """
 
     def __init__(
@@ -48,16 +50,18 @@ class DiffusersBackend:
         hf_token: str | None = None,
         endpoint: str | None = None,
         device: str | None = None,
-        kept_models: int = 1,
+        model_memory: int | None = None,
+        most_together: int | None = None,
     ) -> None:
         self._directories = dict(directories or {})
         self._cache_dir = cache_dir
         self._hf_token = hf_token
         self._endpoint = endpoint
         self._device = device
-        self._kept_models = kept_models
-        self._pipelines: PipelineCache | None = None
-        self._busy = threading.Lock()
+        self._model_memory = model_memory
+        self._most_together = most_together
+        self._session: Session | None = None
+        self._opening = threading.Lock()
         self._threads = ThreadPoolExecutor(MAX_WAITING, thread_name_prefix="diffusers")
 
     async def capabilities(self, model: ModelReference) -> Capabilities:
@@ -86,8 +90,8 @@ class DiffusersBackend:
 
     def condition(self) -> Condition:
         """Return what is loaded, and the device with its memory once torch has been loaded for a model."""
-        pipelines = self._pipelines
-        return Condition(Device(self._device)) if pipelines is None else pipelines.condition()
+        session = self._session
+        return Condition(Device(self._device)) if session is None else session.models.condition()
 
     async def aclose(self) -> None:
         """Wait for the running generation, then forget the loaded models."""
@@ -103,14 +107,14 @@ class DiffusersBackend:
         )
 
     def _close(self) -> None:
-        with self._busy:
-            if self._pipelines is not None:
-                self._pipelines.clear()
-                self._pipelines = None
+        with self._opening:
+            session, self._session = self._session, None
+        if session is not None:
+            session.close()
 
     def _known(self, reference: ModelReference) -> Capabilities | None:
         """Return what a model of the package can do, where its files alone say it."""
-        from cinelet.backends.diffusers.loading import device_without_torch
+        from cinelet.backends.diffusers.devices import device_without_torch
 
         device = device_without_torch(self._device)
         if device is None or reference.name not in self._directories or reference.scheme != reference.name:
@@ -136,8 +140,8 @@ class DiffusersBackend:
 
     def _introspected(self, reference: ModelReference) -> Capabilities:
         from cinelet.backends.diffusers.arguments import pipeline_classes
+        from cinelet.backends.diffusers.devices import choose_device
         from cinelet.backends.diffusers.families import family_of
-        from cinelet.backends.diffusers.loading import choose_device
 
         folder = self._folder(reference, context=None, weights=False)
         classes = pipeline_classes(folder, family_of(folder.class_name))
@@ -165,46 +169,41 @@ class DiffusersBackend:
         reference = ModelReference.parse(request.model or "")
         context.check()
         folder = self._folder(reference, context=context, weights=True, task=request.task)
-        while not self._busy.acquire(timeout=_LOCK_POLL_SECONDS):
-            context.check()
-        try:
-            return self._run(request, context, folder, reference)
-        finally:
-            self._busy.release()
-
-    def _run(
-        self, request: VideoRequest, context: Context, folder: ModelFolder, reference: ModelReference
-    ) -> GeneratedVideo:
+        context.check()
         # The libraries are part of it: the first time they take longer than a small model.
         began = time.monotonic()
         context.report(Stage.LOADING, 0.0, measured=False)
-        from cinelet.backends.diffusers import running
-        from cinelet.backends.diffusers.arguments import check_task, find_class, pipeline_classes
+        from cinelet.backends.diffusers.arguments import check_task, pipeline_classes
         from cinelet.backends.diffusers.families import family_of
-        from cinelet.backends.diffusers.loading import PipelineCache
         from cinelet.backends.diffusers.plan import make_plan
-        from cinelet.backends.diffusers.progress import DECODED, DENOISED, StepReporter
-        from cinelet.media.encode import container_suffix, encode
-        from cinelet.media.timing import retime
+        from cinelet.backends.diffusers.session import Job
 
         family = family_of(folder.class_name)
         classes = pipeline_classes(folder, family)
         check_task(request.task, classes, str(reference))
         plan = make_plan(request, self._model(folder, classes, request.task))
-        context.check()
-        if self._pipelines is None:
-            self._pipelines = PipelineCache(device=self._device, size=self._kept_models)
-        pipeline = self._pipelines.get(folder)
-        context.check()
-        loaded = time.monotonic()
-        reporter = StepReporter(context, runs=len(plan.windows))
-        condition = find_class(family.condition_class, folder.reference) if family.condition_class else None
-        adjustments = [*plan.adjustments, *_cut_prompt(pipeline, plan.arguments)]
-        frames = running.run(plan, pipeline, classes, condition, reporter)
-        context.report(Stage.DECODING, DENOISED, measured=False)
-        frames, retimed = retime(frames, native_fps=plan.native_fps, fps=request.fps, duration=request.duration)
-        adjustments += retimed
-        encoding = time.monotonic()
+        session = self._opened_session()
+        imported_seconds = time.monotonic() - began
+        outcome = session.run(Job(plan, folder, family, classes, context, request.quality or "balanced"))
+        return self._encoded(request, context, outcome, plan=plan, folder=folder, imported_seconds=imported_seconds)
+
+    def _encoded(
+        self,
+        request: VideoRequest,
+        context: Context,
+        outcome: Outcome,
+        *,
+        plan: Plan,
+        folder: ModelFolder,
+        imported_seconds: float,
+    ) -> GeneratedVideo:
+        """Write the frames to a file, while the device is free for others."""
+        from cinelet.backends.diffusers.progress import DECODED
+        from cinelet.media.encode import container_suffix, encode
+        from cinelet.media.timing import retime
+
+        began = time.monotonic()
+        frames, retimed = retime(outcome.frames, native_fps=plan.native_fps, fps=request.fps, duration=request.duration)
         path = context.folder / f"video{container_suffix(request.codec)}"
 
         def on_frame(count: int) -> None:
@@ -215,18 +214,29 @@ class DiffusersBackend:
         encode(frames, path, fps=request.fps, codec=request.codec, preset=request.preset or "medium", on_frame=on_frame)
         return GeneratedVideo(
             path,
-            model=str(reference),
+            model=folder.reference,
             seed=plan.seed,
-            applied=plan.applied,
-            adjustments=tuple(adjustments),
+            applied={**plan.applied, **outcome.applied},
+            adjustments=(*plan.adjustments, *outcome.adjustments, *retimed),
             timings={
-                "loading": loaded - began,
-                "denoising": reporter.denoising_seconds,
-                "decoding": reporter.decoding_seconds,
-                "encoding": time.monotonic() - encoding,
+                **outcome.timings,
+                "loading": outcome.timings["loading"] + imported_seconds,
+                "encoding": time.monotonic() - began,
             },
             revision=folder.revision,
         )
+
+    def _opened_session(self) -> Session:
+        from cinelet.backends.diffusers.model_cache import ModelCache
+        from cinelet.backends.diffusers.session import Session
+
+        with self._opening:
+            if self._session is None:
+                models = ModelCache(device=self._device, limit_bytes=self._model_memory)
+                accelerated = not models.device.startswith("cpu")
+                most = self._most_together or (MOST_TOGETHER if accelerated else 1)
+                self._session = Session(models, most_together=most)
+            return self._session
 
     def _folder(
         self, reference: ModelReference, *, context: Context | None, weights: bool, task: Task | None = None
@@ -298,22 +308,3 @@ def _guider_scale(folder: ModelFolder) -> float | None:
     """Return the guidance that a guider component is configured with."""
     value = folder.config("guider").get("guidance_scale")
     return float(value) if isinstance(value, (int, float)) else None
-
-
-def _cut_prompt(pipeline: Any, arguments: Mapping[str, Any]) -> list[Adjustment]:
-    """Say so where a prompt is longer than what the model reads."""
-    import inspect
-
-    tokenizer = getattr(pipeline, "tokenizer", None)
-    prompt = arguments.get("prompt")
-    if tokenizer is None or not prompt:
-        return []
-    parameter = inspect.signature(type(pipeline).__call__).parameters.get("max_sequence_length")
-    limit = parameter.default if parameter is not None else getattr(tokenizer, "model_max_length", None)
-    if not isinstance(limit, int) or limit > 100_000:
-        return []
-    count = len(tokenizer(prompt).input_ids)
-    if count <= limit:
-        return []
-    reason = f"the model reads the first {limit} tokens of a prompt, and this one has {count}; the rest is cut off"
-    return [Adjustment("prompt", f"{count} tokens", f"{limit} tokens", reason)]

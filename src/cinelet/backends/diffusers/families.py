@@ -28,6 +28,8 @@ class Family:
     condition_class: the pipeline that continues a clip from its last frames. needs_image: though the signature has a
     default. true_guidance: the argument that makes a negative prompt count. default_size: (width, height).
     refused: what the pipeline needs that a request cannot give, though the signature has defaults for all of it.
+    exact_components: those that a GPU computes in float32, where it has the room. batches: whether several prompts in
+    one run give what each gives alone.
     """
 
     native_fps: float | None = None
@@ -42,6 +44,8 @@ class Family:
     true_guidance: str | None = None
     default_size: tuple[int, int] | None = None
     refused: str | None = None
+    exact_components: tuple[str, ...] = ()
+    batches: bool = False
 
 
 FAMILIES: dict[str, Family] = {
@@ -99,11 +103,17 @@ FAMILIES: dict[str, Family] = {
     "SkyReelsV2DiffusionForcingPipeline": Family(
         native_fps=24, size_multiple=16, image_class="SkyReelsV2DiffusionForcingImageToVideoPipeline"
     ),
-    "SkyReels": Family(native_fps=24, size_multiple=16),
+    "SkyReels": Family(native_fps=24, size_multiple=16, exact_components=("vae",)),
     "StableVideoDiffusion": Family(native_fps=7, frame_rule=FREE, size_multiple=64, max_frames=25),
     "TextToVideoSD": Family(native_fps=8, frame_rule=FREE, size_multiple=8, default_size=(256, 256), max_frames=64),
     "TextToVideoZero": Family(refused="a model of still images, which it animates by moving noise"),
-    "Wan": Family(native_fps=16, max_frames=121, image_class="WanImageToVideoPipeline", image_flag="expand_timesteps"),
+    "Wan": Family(
+        native_fps=16,
+        max_frames=121,
+        image_class="WanImageToVideoPipeline",
+        image_flag="expand_timesteps",
+        exact_components=("vae",),
+    ),
 }
 
 

@@ -61,7 +61,7 @@ def grid_of(folder: ModelFolder, family: Family, defaults: Mapping[str, Any]) ->
     vae = folder.config("vae")
     transformer = folder.config("transformer")
     unet = folder.config("unet")
-    spatial = _spatial_ratio(vae)
+    spatial = spatial_ratio(vae)
     patch = _last(transformer.get("patch_size")) or 1
     multiple = family.size_multiple or max(16, spatial * patch)
     if transformer:
@@ -85,12 +85,12 @@ def _frame_rule(
         return FrameRule(minimum=fixed, maximum=fixed)
     rule = family.frame_rule
     if rule is None:
-        ratio = _temporal_ratio(vae)
+        ratio = temporal_ratio(vae)
         rule = FrameRule(ratio, 1) if ratio > 1 else FrameRule()
     return replace(rule, maximum=folder.card.max_frames or family.max_frames or rule.maximum)
 
 
-def _temporal_ratio(vae: Mapping[str, Any]) -> int:
+def temporal_ratio(vae: Mapping[str, Any]) -> int:
     """Return how many frames share a latent frame, as the autoencoders' own configurations say it."""
     for name in ("scale_factor_temporal", "temporal_compression_ratio", "temporal_scale_factor"):
         if isinstance(vae.get(name), int):
@@ -104,7 +104,7 @@ def _temporal_ratio(vae: Mapping[str, Any]) -> int:
     return 1
 
 
-def _spatial_ratio(vae: Mapping[str, Any]) -> int:
+def spatial_ratio(vae: Mapping[str, Any]) -> int:
     """Return how many pixels share a latent, along one side."""
     for name in ("scale_factor_spatial", "spatial_compression_ratio"):
         if isinstance(vae.get(name), int):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import struct
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from cinelet.backends.diffusers.card import ModelCard, read_card
-from cinelet.backends.diffusers.weight_files import choose_variant, refuse_pickle
+from cinelet.backends.diffusers.tensors import Elements, elements_of
+from cinelet.backends.diffusers.weight_files import choose_variant, refuse_pickle, weights_of
 from cinelet.domain.errors import ModelNotFoundError, ModelUnsupportedError
 
 INDEX_NAME = "model_index.json"
 MAX_JSON_BYTES = 10_000_000
-MAX_HEADER_BYTES = 100_000_000
 _LIBRARIES = frozenset({"diffusers", "transformers"})
 
 
@@ -25,7 +25,7 @@ _LIBRARIES = frozenset({"diffusers", "transformers"})
 class ModelFolder:
     """A diffusers model whose index names nothing but known libraries and whose weights are safetensors.
 
-    components: name -> (library, class). weight_bytes: what the weights take in memory in the precision they are in.
+    components: name -> (library, class).
     """
 
     path: Path
@@ -54,11 +54,21 @@ class ModelFolder:
         files = {name: [file.name for file in (self.path / name).glob("*")] for name in self.components}
         return choose_variant(files)
 
+    def weights(self, component: str) -> list[Path]:
+        """Return the files of a component's weights that are loaded."""
+        folder = self.path / component
+        return sorted(folder / name for name in weights_of((file.name for file in folder.glob("*")), self.variant))
+
     @cached_property
-    def weight_bytes(self) -> int:
-        """Sum the tensors that the safetensors headers list."""
-        files = (file for component in self.components for file in (self.path / component).glob("*.safetensors"))
-        return sum(_tensor_bytes(file, self.reference) for file in files)
+    def tensors(self) -> Mapping[str, Elements]:
+        """How many numbers of each type each component has, as the headers of its files list them."""
+        return {name: self._elements(name) for name in self.components}
+
+    def _elements(self, component: str) -> Elements:
+        total: Counter[str] = Counter()
+        for file in self.weights(component):
+            total.update(elements_of(file, self.reference))
+        return total
 
 
 def open_folder(path: Path, reference: str) -> ModelFolder:
@@ -155,21 +165,3 @@ def _read_json(path: Path, reference: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ModelUnsupportedError(f"{reference}: {path.parent.name}/{path.name} is no JSON object", reference)
     return value
-
-
-def _tensor_bytes(path: Path, reference: str) -> int:
-    """Read a safetensors header: 8 bytes of length, then JSON."""
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > MAX_HEADER_BYTES:
-                raise ValueError(f"a header of {length:,} bytes")
-            header = json.loads(file.read(length))
-        spans = [entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"]
-        total = sum(end - begin for begin, end in spans)
-        if total + length + 8 > path.stat().st_size:
-            raise ValueError("shorter than its header says")
-    except (ValueError, RecursionError, struct.error, KeyError, TypeError, AttributeError) as error:
-        message = f"{reference}: {path.parent.name}/{path.name} is no complete safetensors file ({error!s:.80})"
-        raise ModelUnsupportedError(f"{message}; download the model again", reference) from error
-    return int(total)

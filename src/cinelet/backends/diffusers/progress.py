@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
-from cinelet.domain.backend import Context
 from cinelet.domain.progress import Stage
 
 LOADED = 0.02
 DENOISED = 0.9
 DECODED = 0.95
 """Fractions of the whole at the ends of stages. Denoising is measured; loading and decoding report no steps."""
+
+
+class Listener(Protocol):
+    """As much of a context as a run needs."""
+
+    def check(self) -> None:
+        """Raise when it is time to stop."""
+
+    def report(
+        self, stage: Stage, fraction: float, *, step: int = 0, steps: int = 0, measured: bool = True, note: str = ""
+    ) -> None:
+        """Tell how far the run is."""
 
 
 class StepReporter:
@@ -22,7 +33,7 @@ class StepReporter:
     first one's fraction is the run's, and the later ones only count.
     """
 
-    def __init__(self, context: Context, *, runs: int) -> None:
+    def __init__(self, context: Listener, *, runs: int) -> None:
         self.context = context
         self.runs = runs
         self.run = 0
@@ -30,12 +41,19 @@ class StepReporter:
         self.denoising_seconds = 0.0
         self.decoding_seconds = 0.0
         self._bars = 0
+        self._decoding = False
         self._mark = time.monotonic()
+
+    @property
+    def stage(self) -> str:
+        """What the run is doing."""
+        return "decoding" if self._decoding else "denoising"
 
     def begin_run(self, number: int) -> None:
         """Say that run `number`, from 0, begins."""
         self.run = number
         self._bars = 0
+        self._decoding = False
         self._mark = time.monotonic()
         self.context.check()
 
@@ -50,6 +68,7 @@ class StepReporter:
         """Stand in for `DiffusionPipeline.progress_bar`."""
         items = None if iterable is None else list(iterable)
         self._bars += 1
+        self._decoding = False
         return _Bar(self, total if items is None else len(items), items, first=self._bars == 1)
 
     def step(self, done: int, total: int, *, first: bool) -> None:
@@ -72,6 +91,7 @@ class StepReporter:
     def finished_bar(self) -> None:
         """Report that denoising is over, for now: what follows is decoding."""
         now = time.monotonic()
+        self._decoding = True
         self.denoising_seconds += now - self._mark
         self._mark = now
         fraction = LOADED + (DENOISED - LOADED) * (self.run + 1) / self.runs

@@ -3,34 +3,48 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from cinelet.backends.diffusers.devices import is_device_lost, is_out_of_memory
 from cinelet.backends.diffusers.plan import Plan
 from cinelet.backends.diffusers.progress import StepReporter
-from cinelet.domain.errors import CapacityError, CineletError, ProcessingError
+from cinelet.domain.errors import CapacityError, CineletError, DeviceLostError, ProcessingError
 from cinelet.domain.request import Task
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _SEED_STEP = 0x9E3779B97F4A7C15
 """Windows after the first get seeds of their own, a golden-ratio step apart."""
 
 
-def run(
-    plan: Plan, pipeline: Any, classes: dict[Task, type], condition_class: type | None, reporter: StepReporter
-) -> NDArray[np.uint8]:
-    """Return the frames of a plan, [frames, height, width, 3], at the plan's native rate.
+TEXTS = ("prompt", "negative_prompt")
+"""The arguments that plans of one run may differ in."""
 
-    classes: the pipeline class of each task of the model; all share the weights of `pipeline`.
-    Raises `GenerationCancelledError` and `DeadlineExceededError` within one step, `CapacityError` when memory is out,
+Clip = NDArray[np.uint8]
+"""[frames, height, width, 3]"""
+
+
+class DeviceFullError(CapacityError):
+    """The memory of the device is out. stage: what was being done."""
+
+    def __init__(self, message: str, stage: str) -> None:
+        super().__init__(message)
+        self.stage = stage
+
+
+def run(
+    plan: Plan, pipeline: Any, classes: Mapping[Task, type], condition_class: type | None, reporter: StepReporter
+) -> Clip:
+    """Return the frames of a plan at its native rate.
+
+    classes: the pipeline class of each task of the model; all share the weights of `pipeline`. Raises
+    `GenerationCancelledError` and `DeadlineExceededError` within one step, `DeviceFullError` when memory is out,
     `ProcessingError` for whatever else goes wrong.
     """
-    clip: NDArray[np.uint8] | None = None
+    clip: Clip | None = None
     for number, window in enumerate(plan.windows):
         reporter.begin_run(number)
         seed = (plan.seed + number * _SEED_STEP) % 2**63
@@ -42,7 +56,9 @@ def run(
         else:
             used, given = _continuation(pipeline, classes, condition_class, clip[-window.overlap :])
             arguments |= given
-        frames = _call(used, arguments, seed=seed, guidance=plan.guider_guidance, reporter=reporter)
+        (frames,) = _call(used, arguments, seeds=[seed], guidance=plan.guider_guidance, reporter=reporter)
+        if isinstance(frames, CineletError):
+            raise frames
         reporter.end_run()
         clip = frames if clip is None else _joined(clip, frames, window.overlap)
     if clip is None:
@@ -50,7 +66,27 @@ def run(
     return clip
 
 
-def _joined(clip: NDArray[np.uint8], frames: NDArray[np.uint8], overlap: int) -> NDArray[np.uint8]:
+def run_together(
+    plans: Sequence[Plan], pipeline: Any, classes: Mapping[Task, type], reporter: StepReporter
+) -> Sequence[Clip | CineletError]:
+    """Run plans of one window at once, and return the frames of each, or what is wrong with them; else as `run`.
+
+    plans: alike but for their `TEXTS` and seeds.
+    """
+    first = plans[0]
+    reporter.begin_run(0)
+    arguments = {**first.arguments, first.frame_argument: first.windows[0].frames}
+    for name in TEXTS:
+        if name in arguments:
+            arguments[name] = [plan.arguments[name] for plan in plans]
+    seeds = [plan.seed for plan in plans]
+    used = _as(classes[first.task], pipeline)
+    clips = _call(used, arguments, seeds=seeds, guidance=first.guider_guidance, reporter=reporter)
+    reporter.end_run()
+    return clips
+
+
+def _joined(clip: Clip, frames: Clip, overlap: int) -> Clip:
     """Return the clip and the frames that go on from its last `overlap`, faded into each other there.
 
     Both show the same there, but for small differences in tone and edges: at a hard cut these would be seen as a jump.
@@ -72,9 +108,9 @@ def _as(cls: type, pipeline: Any) -> Any:
 
 def _continuation(
     pipeline: Any,
-    classes: dict[Task, type],
+    classes: Mapping[Task, type],
     condition_class: type | None,
-    last: NDArray[np.uint8],
+    last: Clip,
 ) -> tuple[Any, dict[str, Any]]:
     """Return the pipeline that goes on from the last frames, and the arguments that give it those."""
     from PIL import Image
@@ -89,37 +125,57 @@ def _continuation(
 
 
 def _call(
-    pipeline: Any, arguments: dict[str, Any], *, seed: int, guidance: float | None, reporter: StepReporter
-) -> NDArray[np.uint8]:
-    """Run the pipeline once; return [frames, height, width, 3]."""
+    pipeline: Any, arguments: dict[str, Any], *, seeds: Sequence[int], guidance: float | None, reporter: StepReporter
+) -> Sequence[Clip | CineletError]:
+    """Run the pipeline once, and return a clip for each seed."""
     import torch
 
     name = type(pipeline).__name__
     try:
-        with _prepared(pipeline, seed=seed, guidance=guidance, reporter=reporter) as generator, torch.inference_mode():
-            output = pipeline(**arguments, generator=generator, output_type="np").frames
-    except CineletError:
-        raise
-    except torch.OutOfMemoryError as error:
-        message = "The device's memory is full; use a smaller size, fewer frames or a smaller model"
-        raise CapacityError(message) from error
+        with (
+            _prepared(pipeline, seeds=seeds, guidance=guidance, reporter=reporter) as generators,
+            torch.inference_mode(),
+        ):
+            given = generators if len(generators) > 1 else generators[0]
+            output = pipeline(**arguments, generator=given, output_type="np").frames
+    except CineletError as error:
+        # Its frames hold the tensors of the run, and whoever keeps the error would keep those.
+        raise error.with_traceback(None) from None
     except Exception as error:  # whatever a pipeline raises, the caller hears one line of it
-        first_line = (str(error).splitlines() or [""])[0]
-        raise ProcessingError(f"{name} failed: {type(error).__name__}: {first_line:.200}", "denoising") from error
-    frames = np.asarray(output[0])
+        # Its frames hold the tensors of the run.
+        error.__traceback__ = None
+        if is_out_of_memory(error):
+            message = "The device's memory is full; use a smaller size, fewer frames or a smaller model"
+            raise DeviceFullError(message, reporter.stage) from error
+        if is_device_lost(error):
+            raise DeviceLostError(_line_of(error)) from error
+        raise ProcessingError(f"{name} failed: {_line_of(error)}", "denoising") from error
+    return [_clip_of(frames, name) for frames in output]
+
+
+def _line_of(error: Exception) -> str:
+    first_line = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first_line:.200}"
+
+
+def _clip_of(output: Any, name: str) -> Clip | CineletError:
+    """Return what a pipeline gave as bytes, or what is wrong with it."""
+    frames = np.asarray(output)
     if frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames):
-        raise ProcessingError(f"{name} returned no frames (shape {frames.shape})", "decoding")
+        return ProcessingError(f"{name} returned no frames (shape {frames.shape})", "decoding")
     if not np.isfinite(frames).all():
         message = "The model produced values that are not numbers; try another seed, fewer steps or another precision"
-        raise ProcessingError(message, "decoding")
+        return ProcessingError(message, "decoding")
     # Bytes at once: as floats, half a minute of large frames would take several gigabytes.
-    rounded: NDArray[np.uint8] = np.rint(np.clip(frames, 0, 1) * 255).astype(np.uint8)
+    rounded: Clip = np.rint(np.clip(frames, 0, 1) * 255).astype(np.uint8)
     return rounded
 
 
 @contextmanager
-def _prepared(pipeline: Any, *, seed: int, guidance: float | None, reporter: StepReporter) -> Iterator[Any]:
-    """Put bar, guidance and random numbers in place, and back afterwards; yields the generator."""
+def _prepared(
+    pipeline: Any, *, seeds: Sequence[int], guidance: float | None, reporter: StepReporter
+) -> Iterator[Sequence[Any]]:
+    """Put bar, guidance and random numbers in place, and back afterwards; yields a generator for each seed."""
     import torch
 
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
@@ -128,10 +184,10 @@ def _prepared(pipeline: Any, *, seed: int, guidance: float | None, reporter: Ste
     try:
         # Some families draw from the global generator as well; the caller's numbers go on as if nothing had run.
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed)
+            torch.manual_seed(seeds[0])
             if guidance is not None and guider is not None:
                 pipeline.guider = guider.new(guidance_scale=guidance)
-            yield torch.Generator("cpu").manual_seed(seed)
+            yield [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     finally:
         del pipeline.progress_bar
         if guidance is not None and guider is not None:

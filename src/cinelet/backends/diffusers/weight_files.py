@@ -59,10 +59,16 @@ def needed_files(listed: Iterable[str], components: Iterable[str], *, weights: b
             return path.name.endswith("config.json")
         if path.suffix != ".safetensors":
             return path.suffix in _TEXT_SUFFIXES
-        found = _variants(folders[path.parts[0]])
-        return _variants([path.name]) == {variant if variant in found else None}
+        return path.name in weights_of(folders[path.parts[0]], variant)
 
     return tuple(str(path) for path in paths if is_needed(path))
+
+
+def weights_of(names: Iterable[str], variant: str | None) -> set[str]:
+    """Return the files of a component's weights that are loaded where `variant` was chosen for the model."""
+    listed = list(names)
+    used = variant if variant in _variants(listed) else None
+    return {name for name in listed if _variants([name]) == {used}}
 
 
 def are_whole(files: Iterable[str]) -> bool:

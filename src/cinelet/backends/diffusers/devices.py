@@ -1,0 +1,164 @@
+"""The device that models run on: which one, and what memory it has. Torch is imported where it is asked."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from cinelet.domain.condition import Device
+from cinelet.domain.errors import ProcessingError
+
+_CGROUPS = (
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
+)
+
+
+def choose_device(wanted: str | None) -> str:
+    """Return `wanted`, or the fastest device that there is: cuda, mps or cpu."""
+    import torch
+
+    if wanted:
+        try:
+            torch.empty(0, device=wanted)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            message = f"The device {wanted!r} cannot be used here; set CINELET_DEVICE to cuda, cuda:1, mps or cpu"
+            raise ProcessingError(message, "loading") from error
+        return wanted
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def device_without_torch(wanted: str | None) -> str | None:
+    """Return the device where it is known without loading PyTorch: its build for processors has no other."""
+    return "cpu" if wanted in {None, "cpu"} and version("torch").endswith("+cpu") else None
+
+
+def bytes_of(*parts: Any) -> int:
+    """Sum what the tensors of modules take; one that several share counts once."""
+    import torch
+
+    modules = [part for part in parts if isinstance(part, torch.nn.Module)]
+    tensors = {id(tensor): tensor for tensor in chain.from_iterable(map(_tensors, modules))}
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+
+
+def _tensors(module: Any) -> Any:
+    return chain(module.parameters(), module.buffers())
+
+
+def device_now(name: str) -> Device:
+    """Return a device with its memory, where that is not the machine's own."""
+    import torch
+
+    if not (name.startswith("cuda") and torch.cuda.is_initialized()):
+        return Device(name)
+    try:
+        free_bytes, total_bytes = torch.cuda.mem_get_info(name)
+        return Device(
+            name,
+            total_bytes=total_bytes,
+            free_bytes=free_bytes,
+            allocated_bytes=torch.cuda.memory_allocated(name),
+            reserved_bytes=torch.cuda.memory_reserved(name),
+        )
+    except RuntimeError:  # A driver that has failed: whoever runs a model there hears of it.
+        return Device(name)
+
+
+def free_bytes(device: str) -> int:
+    """Return what a device has left for tensors, that included which PyTorch keeps for later."""
+    import torch
+
+    if device.startswith("cuda"):
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+    if device.startswith("mps"):
+        of_graphics = torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+        return min(int(of_graphics), host_free_bytes())
+    return host_free_bytes()
+
+
+def total_bytes(device: str) -> int:
+    """Return what a device has in all."""
+    import psutil
+    import torch
+
+    return int(torch.cuda.mem_get_info(device)[1]) if device.startswith("cuda") else int(psutil.virtual_memory().total)
+
+
+def host_free_bytes() -> int:
+    """Return what the machine has left, or the container that this process is in."""
+    import psutil
+
+    left = int(psutil.virtual_memory().available)
+    for limit, used in _CGROUPS:
+        try:
+            # "max", or a number beyond every memory, where there is no limit.
+            left = min(left, max(0, int(limit.read_text(encoding="ascii")) - int(used.read_text(encoding="ascii"))))
+        except (OSError, ValueError):
+            continue
+    return left
+
+
+def give_back() -> None:
+    """Return the memory of what was dropped to the device, and to the system."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:  # glibc; it keeps small pieces otherwise
+            trim(0)
+
+
+@dataclass(slots=True)
+class Peak:
+    """What tensors took at most beside those that were there before; None where a device does not count."""
+
+    bytes: int | None = None
+
+
+@contextmanager
+def peak_of(device: str) -> Iterator[Peak]:
+    """Measure what the block needs of a device."""
+    import torch
+
+    peak = Peak()
+    if not device.startswith("cuda"):
+        yield peak
+        return
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    yield peak
+    peak.bytes = max(0, torch.cuda.max_memory_allocated(device) - before)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an exception of PyTorch means that memory was out."""
+    import torch
+
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
+
+
+def is_device_lost(error: BaseException) -> bool:
+    """Tell whether an exception means that the device answers no more: nothing that uses it will work again."""
+    import torch
+
+    return isinstance(error, torch.AcceleratorError) and not is_out_of_memory(error)

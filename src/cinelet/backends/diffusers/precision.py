@@ -1,0 +1,56 @@
+"""The precision that a model's numbers are computed in, by device and by model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cinelet.backends.diffusers.families import Family
+from cinelet.backends.diffusers.model_folder import ModelFolder
+from cinelet.backends.diffusers.tensors import Footprint, footprint, stored_float
+
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """The name of torch's type for all components but those of `exact`, which are in float32."""
+
+    name: str
+    exact: tuple[str, ...] = ()
+
+    @property
+    def float_bytes(self) -> int:
+        """Bytes of a number, of most components."""
+        return _BYTES[self.name]
+
+    def of(self, component: str) -> Any:
+        """Return torch's type for a component."""
+        import torch
+
+        return torch.float32 if component in self.exact else getattr(torch, self.name)
+
+    def footprint(self, folder: ModelFolder) -> Footprint:
+        """Return what a model takes in this precision."""
+        each: Mapping[str, int] = {name: 4 if name in self.exact else self.float_bytes for name in folder.components}
+        return footprint(folder.tensors, float_bytes=each)
+
+
+def precisions(device: str, folder: ModelFolder, family: Family) -> tuple[Precision, ...]:
+    """Return the precisions for a model on a device, the best first; the later ones take less memory.
+
+    A processor is as fast in float32, and others are exact enough with the type that a model was trained in.
+    """
+    if device.startswith("cuda"):
+        import torch
+
+        brain = torch.cuda.is_bf16_supported() and stored_float(folder.tensors) != "F16"
+        half = "bfloat16" if brain else "float16"
+        exact = tuple(name for name in family.exact_components if name in folder.components)
+        return (Precision(half, exact), Precision(half)) if exact else (Precision(half),)
+    if device.startswith("mps"):
+        return (Precision("float16"),)
+    if device.startswith("xpu"):
+        return (Precision("bfloat16"),)
+    return (Precision("float32"), Precision("bfloat16"))

@@ -1,0 +1,92 @@
+"""What a model's tensors take, from the headers of its safetensors files alone. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cinelet.domain.errors import ModelUnsupportedError
+
+MAX_HEADER_BYTES = 100_000_000
+_FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
+_OTHERS = {"I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+
+Elements = Mapping[str, int]
+"""How many numbers of each type ("BF16", ...) there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """The bytes that each component's tensors take once they are loaded."""
+
+    components: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        """All components."""
+        return sum(self.components.values())
+
+    @property
+    def largest(self) -> int:
+        """The largest component."""
+        return max(self.components.values(), default=0)
+
+
+def footprint(components: Mapping[str, Elements], *, float_bytes: int | Mapping[str, int]) -> Footprint:
+    """Return what components take when each of their floating-point numbers is loaded in `float_bytes` bytes.
+
+    float_bytes: of all components, or of each by its name.
+    """
+
+    def bytes_in(name: str) -> int:
+        each = float_bytes if isinstance(float_bytes, int) else float_bytes[name]
+        return sum(count * (each if kind in _FLOATS else _OTHERS.get(kind, 1)) for kind, count in found.items())
+
+    sizes = {}
+    for name, found in components.items():
+        if found:
+            sizes[name] = bytes_in(name)
+    return Footprint(sizes)
+
+
+def stored_float(components: Mapping[str, Elements]) -> str | None:
+    """Return the type that most of the floating-point numbers are stored in."""
+    counts: Counter[str] = Counter()
+    for elements in components.values():
+        counts.update({kind: count for kind, count in elements.items() if kind in _FLOATS})
+    return max(counts, key=lambda kind: counts[kind]) if counts else None
+
+
+def elements_of(path: Path, reference: str) -> Elements:
+    """Count the numbers of a safetensors file: 8 bytes of length, then JSON.
+
+    Raises `ModelUnsupportedError` for a file that is not whole.
+    """
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > MAX_HEADER_BYTES:
+                raise ValueError(f"a header of {length:,} bytes")
+            header = json.loads(file.read(length))
+        entries = [entry for name, entry in header.items() if name != "__metadata__"]
+        total = sum(end - begin for begin, end in (entry["data_offsets"] for entry in entries))
+        if total + length + 8 > path.stat().st_size:
+            raise ValueError("shorter than its header says")
+        return counted((entry["dtype"], entry["shape"]) for entry in entries)
+    except (ValueError, RecursionError, struct.error, KeyError, TypeError, AttributeError) as error:
+        message = f"{reference}: {path.parent.name}/{path.name} is no complete safetensors file ({error!s:.80})"
+        raise ModelUnsupportedError(f"{message}; download the model again", reference) from error
+
+
+def counted(tensors: Iterable[tuple[Any, Iterable[int]]]) -> Elements:
+    """Sum tensors of (type, shape) by their types."""
+    counts: Counter[str] = Counter()
+    for kind, shape in tensors:
+        counts[str(kind)] += math.prod(int(side) for side in shape)
+    return counts

@@ -1,0 +1,79 @@
+"""About how much memory a run needs beside the weights, from the configurations alone. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cinelet.backends.diffusers.grid import spatial_ratio, temporal_ratio
+from cinelet.backends.diffusers.model_folder import ModelFolder
+
+_TENSORS_OF_A_BLOCK = 24
+"""Intermediate values of the width of the model that live at once: queries, keys, values, a feed-forward layer of four
+times the width, and those of the second half of guidance."""
+_TENSORS_OF_A_DECODER = 2
+"""Wan2.2-5B decodes 121 frames of 1280x704 in 26 GB untiled: 256 channels behind patches of 2x2, twice."""
+_TILE_PIXELS = 256 * 256
+_DEFAULT_CHANNELS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """Bytes beside the weights: of a denoising step, of decoding in one piece, and of decoding in tiles."""
+
+    denoise: int
+    decode: int
+    decode_tiled: int
+
+    def times(self, count: int) -> Working:
+        """Return what so many videos at once need."""
+        return Working(self.denoise * count, self.decode * count, self.decode_tiled * count)
+
+
+def working_of(folder: ModelFolder, *, size: tuple[int, int], frames: int, float_bytes: int) -> Working:
+    """Estimate a run of `frames` pictures of `size` (width, height)."""
+    width, height = size
+    vae = folder.config("vae") or folder.config("vqvae")
+    latents = _pixels(size, spatial_ratio(vae)) * math.ceil(frames / temporal_ratio(vae))
+    denoiser = folder.config("transformer") or folder.config("unet")
+    patch = denoiser.get("patch_size") or 1
+    along_time = denoiser.get("patch_size_t") or 1
+    covered = math.prod(patch) if isinstance(patch, list) else patch * patch * along_time
+    tokens = latents / max(1, covered)
+    denoise = tokens * _width_of(denoiser) * float_bytes * _TENSORS_OF_A_BLOCK
+    side = vae.get("patch_size") or 1
+    shown = frames * width * height / (side * side if isinstance(side, int) else 1)
+    decode = shown * _channels_of(vae) * float_bytes * _TENSORS_OF_A_DECODER
+    # The tiles are put together to whole pictures, of three colours.
+    whole = frames * width * height * 3 * float_bytes
+    tiled = decode * min(1.0, _TILE_PIXELS / (width * height)) + whole
+    return Working(int(denoise), int(decode), int(min(decode, tiled)))
+
+
+def _pixels(size: tuple[int, int], ratio: int) -> int:
+    return math.ceil(size[0] / ratio) * math.ceil(size[1] / ratio)
+
+
+def _width_of(denoiser: Mapping[str, Any]) -> int:
+    """Return how many values a place has inside the model."""
+    heads, each = denoiser.get("num_attention_heads"), denoiser.get("attention_head_dim")
+    if isinstance(heads, int) and isinstance(each, int) and "block_out_channels" not in denoiser:
+        return heads * each
+    for name in ("hidden_size", "model_dim", "dim", "inner_dim"):
+        if isinstance(denoiser.get(name), int):
+            return int(denoiser[name])
+    return _first(denoiser.get("block_out_channels")) or 1024
+
+
+def _channels_of(vae: Mapping[str, Any]) -> int:
+    """Return how many channels the last, widest layers of the decoder have."""
+    names = ("decoder_base_dim", "base_dim", "decoder_block_out_channels", "block_out_channels")
+    return next((found for name in names if (found := _first(vae.get(name)))), _DEFAULT_CHANNELS)
+
+
+def _first(value: Any) -> int | None:
+    if isinstance(value, list) and value:
+        value = value[0]
+    return value if isinstance(value, int) else None
