@@ -73,12 +73,12 @@ def test_it_can_be_asked_while_a_model_is_being_loaded(
 
     monkeypatch.setattr(model_cache, "load", slowly)
     with quiet_libraries():
-        loading = threading.Thread(target=lease, args=[cache, open_folder(tiny_pipeline("ltx"), "ltx")])
-        loading.start()
+        thread = threading.Thread(target=lease, args=[cache, open_folder(tiny_pipeline("ltx"), "ltx")])
+        thread.start()
         assert begun.wait(30)
         assert cache.condition() == Condition(Device("cpu"))
         may_end.set()
-        loading.join(30)
+        thread.join(30)
     assert [model.model for model in cache.condition().models] == ["ltx"]
 
 

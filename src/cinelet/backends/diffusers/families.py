@@ -50,12 +50,14 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     "AllegroPipeline": Family(native_fps=15, size_multiple=8, default_size=(1280, 720), max_frames=88),
-    "AnimateDiff": Family(native_fps=8, frame_rule=FREE, size_multiple=8, max_frames=32, default_size=(512, 512)),
+    "AnimateDiff": Family(
+        native_fps=8, frame_rule=FREE, size_multiple=8, max_frames=32, default_size=(512, 512), batches=True
+    ),
     "AnimateDiffControlNet": Family(refused="control frames"),
     "AnimateDiffSparseControlNet": Family(refused="control frames"),
     "AnyFlow": Family(native_fps=16, size_multiple=16),
     "ChronoEdit": Family(native_fps=16, size_multiple=16),
-    "CogVideoX": Family(native_fps=8, frame_rule=FrameRule(8, 1, 9), size_multiple=16, max_frames=49),
+    "CogVideoX": Family(native_fps=8, frame_rule=FrameRule(8, 1, 9), size_multiple=16, max_frames=49, batches=True),
     "Cosmos2VideoToWorld": Family(native_fps=16, size_multiple=16, needs_image=True),
     "Cosmos2": Family(native_fps=16, size_multiple=16),
     "Cosmos3": Family(native_fps=24, size_multiple=16),
@@ -67,7 +69,7 @@ FAMILIES: dict[str, Family] = {
     "Helios": Family(native_fps=24, size_multiple=16),
     "HunyuanVideo15": Family(native_fps=24, size_multiple=16, default_size=(848, 480)),
     "HunyuanVideoFramepack": Family(native_fps=30, size_multiple=16, true_guidance="true_cfg_scale"),
-    "Hunyuan": Family(native_fps=24, size_multiple=16, max_frames=129, true_guidance="true_cfg_scale"),
+    "Hunyuan": Family(native_fps=24, size_multiple=16, max_frames=129, true_guidance="true_cfg_scale", batches=True),
     "I2VGenXL": Family(native_fps=8, frame_rule=FREE, size_multiple=64, max_frames=16, needs_image=True),
     "Kandinsky": Family(native_fps=24, size_multiple=16),
     "LTX2DFR": Family(refused="key frames of another run"),
@@ -90,10 +92,11 @@ FAMILIES: dict[str, Family] = {
         max_frames=257,
         image_class="LTXImageToVideoPipeline",
         condition_class="LTXConditionPipeline",
+        batches=True,
     ),
     "LTX": Family(native_fps=24, size_multiple=32, max_frames=257, condition_class="LTXConditionPipeline"),
     "Latte": Family(native_fps=8, size_multiple=8),
-    "Mochi": Family(native_fps=30, size_multiple=16, max_frames=163, default_size=(848, 480)),
+    "Mochi": Family(native_fps=30, size_multiple=16, max_frames=163, default_size=(848, 480), batches=True),
     "MotifVideoImage2Video": Family(native_fps=24, text_class="MotifVideoPipeline"),
     "MotifVideo": Family(native_fps=24, image_class="MotifVideoImage2VideoPipeline"),
     "PIA": Family(native_fps=8, frame_rule=FREE, size_multiple=8, max_frames=32, default_size=(512, 512)),
@@ -105,7 +108,9 @@ FAMILIES: dict[str, Family] = {
     ),
     "SkyReels": Family(native_fps=24, size_multiple=16, exact_components=("vae",)),
     "StableVideoDiffusion": Family(native_fps=7, frame_rule=FREE, size_multiple=64, max_frames=25),
-    "TextToVideoSD": Family(native_fps=8, frame_rule=FREE, size_multiple=8, default_size=(256, 256), max_frames=64),
+    "TextToVideoSD": Family(
+        native_fps=8, frame_rule=FREE, size_multiple=8, default_size=(256, 256), max_frames=64, batches=True
+    ),
     "TextToVideoZero": Family(refused="a model of still images, which it animates by moving noise"),
     "Wan": Family(
         native_fps=16,
@@ -113,6 +118,7 @@ FAMILIES: dict[str, Family] = {
         image_class="WanImageToVideoPipeline",
         image_flag="expand_timesteps",
         exact_components=("vae",),
+        batches=True,
     ),
 }
 

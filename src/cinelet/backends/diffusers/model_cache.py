@@ -150,7 +150,7 @@ class ModelCache:
         if loaded is not None:
             self._models.move_to_end(key)
             needed = work(loaded.precision)
-            self._make_room(Footprint({}), needed, besides=loaded)
+            self._make_room(lambda: Footprint({}), needed, besides=loaded)
             # Its own weights lie in it already.
             held = loaded.footprint.total if loaded.placement.offload is Offload.NONE else 0
             room, left = self.room() + held, self._weights_room() + held
@@ -185,19 +185,28 @@ class ModelCache:
         *better, last = precisions(self.device, folder, family_of(folder.class_name))
         for precision in (*better, last):
             weights, needed = precision.footprint(folder), work(precision)
-            self._make_room(weights, needed)
+            self._make_room(lambda: self._missing(weights, folder, precision), needed)  # noqa: B023  (called at once)
             left, host_room = self._weights_room(), self._host_room()
-            chosen = choose(weights, needed, room=self.room(), weights_room=left, host_room=host_room)
+            missing = self._missing(weights, folder, precision)
+            room = self.room()
+            chosen = choose(missing, needed, room=room, weights_room=left, host_room=host_room)
+            if chosen is None or chosen.offload is not Offload.NONE:  # which shares nothing
+                chosen = choose(weights, needed, room=room, weights_room=left, host_room=host_room)
             if chosen is not None and (precision is last or chosen.offload is Offload.NONE):
                 return precision, weights, self._at_most(key, chosen)
         weights, left, host_room = last.footprint(folder), self._weights_room(), self._host_room()
         raise refusal(folder.reference, weights, device=self.device, room=left, host_room=host_room)
 
-    def _make_room(self, weights: Footprint, working: Working, *, besides: Loaded | None = None) -> None:
+    def _missing(self, weights: Footprint, folder: ModelFolder, precision: Precision) -> Footprint:
+        """Return what is to be loaded of a model: without what others have loaded from the same files."""
+        there = self._shared(_parts(folder, precision))
+        return Footprint({name: size for name, size in weights.components.items() if name not in there})
+
+    def _make_room(self, weights: Callable[[], Footprint], working: Working, *, besides: Loaded | None = None) -> None:
         """Forget idle pipelines, the one used longest ago first, until a model fits or none is left."""
-        needed = weights.total + max(working.denoise, working.decode)
         for loaded in list(self._models.values()):
-            if self._weights_room() >= weights.total and self.room() >= needed:
+            missing = weights().total
+            if self._weights_room() >= missing and self.room() >= missing + max(working.denoise, working.decode):
                 return
             if not loaded.leases and loaded is not besides:
                 _logger.info("Forgetting a model", extra={"model": loaded.folder.reference})

@@ -10,8 +10,8 @@ from cinelet.backends.diffusers.tensors import Footprint
 from cinelet.backends.diffusers.working_memory import Working
 from cinelet.domain.errors import CapacityError
 
-_BLOCKS = 8
-"""Group offload keeps less than this share of a component on the device: a block, and the next one on its way."""
+_GROUPS = 8
+"""Group offload keeps less than this part of a component on the device: some layers, and the next ones on their way."""
 
 
 class Offload(IntEnum):
@@ -21,9 +21,9 @@ class Offload(IntEnum):
     MODEL = 1
     """Components that do not work just now."""
     GROUP = 2
-    """Blocks of layers that do not work just now."""
+    """Layers that do not work just now; the next ones are brought while some work."""
     SEQUENTIAL = 3
-    """Every layer that does not work just now."""
+    """Layers that do not work just now, without bringing any ahead."""
 
     @property
     def words(self) -> str:
@@ -75,7 +75,7 @@ def choose(
     needed = max(weights.largest + working.denoise, decoder + min(working.decode, working.decode_tiled))
     if weights.largest <= weights_room and needed <= room:
         return Placement(Offload.MODEL, tiled=decoder + working.decode > room)
-    if weights.largest // _BLOCKS + working.denoise <= room:
+    if weights.largest // _GROUPS + working.denoise <= room:
         return Placement(Offload.GROUP, tiled=True)
     return Placement(Offload.SEQUENTIAL, tiled=True)
 
@@ -97,18 +97,17 @@ def place(pipeline: Any, placement: Placement, *, device: str) -> None:
             pipeline.to(device)
         case Offload.MODEL:
             pipeline.enable_model_cpu_offload(device=device)
-        case Offload.GROUP:
-            streams = device.startswith("cuda")
+        case Offload.GROUP | Offload.SEQUENTIAL:
+            # Not accelerate's sequential offload: it fails on layers that two modules of transformers' T5 share.
+            ahead = placement.offload is Offload.GROUP and device.startswith("cuda")
             pipeline.enable_group_offload(
                 onload_device=torch.device(device),
                 offload_device=torch.device("cpu"),
                 offload_type="leaf_level",
-                use_stream=streams,
-                non_blocking=streams,
-                low_cpu_mem_usage=streams,
+                use_stream=ahead,
+                non_blocking=ahead,
+                low_cpu_mem_usage=ahead,
             )
-        case Offload.SEQUENTIAL:
-            pipeline.enable_sequential_cpu_offload(device=device)
         case _:
             assert_never(placement.offload)
     tile(pipeline, tiled=placement.tiled)

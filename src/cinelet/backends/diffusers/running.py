@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -132,12 +133,9 @@ def _call(
 
     name = type(pipeline).__name__
     try:
-        with (
-            _prepared(pipeline, seeds=seeds, guidance=guidance, reporter=reporter) as generators,
-            torch.inference_mode(),
-        ):
-            given = generators if len(generators) > 1 else generators[0]
-            output = pipeline(**arguments, generator=given, output_type="np").frames
+        prepared = _prepared(pipeline, seeds=seeds, guidance=guidance, reporter=reporter)
+        with prepared as generator, torch.inference_mode():
+            output = pipeline(**arguments, generator=generator, output_type="np").frames
     except CineletError as error:
         # Its frames hold the tensors of the run, and whoever keeps the error would keep those.
         raise error.with_traceback(None) from None
@@ -172,24 +170,26 @@ def _clip_of(output: Any, name: str) -> Clip | CineletError:
 
 
 @contextmanager
-def _prepared(
-    pipeline: Any, *, seeds: Sequence[int], guidance: float | None, reporter: StepReporter
-) -> Iterator[Sequence[Any]]:
-    """Put bar, guidance and random numbers in place, and back afterwards; yields a generator for each seed."""
+def _prepared(pipeline: Any, *, seeds: Sequence[int], guidance: float | None, reporter: StepReporter) -> Iterator[Any]:
+    """Put bar, guidance and random numbers in place, and back afterwards; yields the generator, a list for several."""
     import torch
 
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    guider = getattr(pipeline, "guider", None)
+    before = dict(vars(pipeline))
     pipeline.progress_bar = reporter.bar
+    # A copy: some schedulers keep the last steps' tensors, which would stay in memory after the run.
+    if "scheduler" in before:
+        pipeline.scheduler = copy.deepcopy(pipeline.scheduler)
     try:
         # Some families draw from the global generator as well; the caller's numbers go on as if nothing had run.
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(seeds[0])
-            if guidance is not None and guider is not None:
-                pipeline.guider = guider.new(guidance_scale=guidance)
-            yield [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+            if guidance is not None and getattr(pipeline, "guider", None) is not None:
+                pipeline.guider = pipeline.guider.new(guidance_scale=guidance)
+            generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+            yield generators if len(generators) > 1 else generators[0]
     finally:
-        del pipeline.progress_bar
-        if guidance is not None and guider is not None:
-            pipeline.guider = guider
+        # Whatever a run notes on its pipeline, as its last step.
+        vars(pipeline).clear()
+        vars(pipeline).update(before)
         pipeline.maybe_free_model_hooks()

@@ -18,10 +18,10 @@ from cinelet.backends.diffusers.progress import DENOISED, StepReporter
 from cinelet.backends.diffusers.prompt_length import cut_prompt
 from cinelet.backends.diffusers.quiet import quiet_libraries
 from cinelet.backends.diffusers.running import DeviceFullError
-from cinelet.backends.diffusers.turns import Turn, Turns, alive
+from cinelet.backends.diffusers.turns import Turn, Turns, alive, check_company
 from cinelet.backends.diffusers.working_memory import Working, working_of
 from cinelet.domain.backend import Context
-from cinelet.domain.errors import CineletError, GenerationCancelledError
+from cinelet.domain.errors import CineletError
 from cinelet.domain.progress import Stage
 from cinelet.domain.request import Quality, Task
 from cinelet.domain.result import Adjustment
@@ -194,10 +194,7 @@ class _Company:
 
     def check(self) -> None:
         """Raise if the run is to stop."""
-        if len(self._turns) == 1:
-            self._turns[0].work.context.check()
-        elif not alive(self._turns):
-            raise GenerationCancelledError("All generations of the run were cancelled")
+        check_company(self._turns)
 
     def report(self, *stage: Any, **facts: Any) -> None:
         """Tell everybody who still waits."""

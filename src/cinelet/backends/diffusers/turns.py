@@ -135,6 +135,13 @@ class Turns(Generic[_Work, _Result]):
                     self.end(member, error=error or RuntimeError("a turn that nobody ended"))
 
 
+def check_company(turns: Sequence[Turn[Any, Any]]) -> None:
+    """Raise if a run is to stop: when nobody waits for it, or the last one who does has gone."""
+    waiting = alive(turns)
+    if len(waiting) <= 1:
+        (waiting or turns)[0].check()
+
+
 def alive(turns: Sequence[Turn[Any, Any]]) -> list[Turn[Any, Any]]:
     """Return those that somebody waits for."""
     return [turn for turn in turns if not turn.left]
