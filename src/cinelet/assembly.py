@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from cinelet.storage.cache import VideoCache
     from cinelet.transport.client import Timeouts
 
+BATCH_ON_GPU = 4
 _LOCAL_PACKAGES = ("torch", "diffusers", "transformers")
 _REMOTE_SCHEMES = frozenset({"hf", "endpoint", "openai"})
 _Result = TypeVar("_Result")
@@ -150,8 +151,15 @@ def durable_jobs(config: Config | None = None, *, max_connections: int = 10) -> 
         max_waiting=config.cinelet_queue_length,
         deadline_seconds=config.cinelet_deadline,
         allow_private_webhooks=config.cinelet_webhook_allow_private,
+        together=batch_size(config),
     )
     return DurableJobs(settings, max_connections=max_connections)
+
+
+def batch_size(config: Config) -> int:
+    """Return how many videos of one model are made in one run: more than one only where that is faster."""
+    on_gpu = (config.cinelet_device or "").startswith(("cuda", "xpu"))
+    return config.cinelet_batch_size or (BATCH_ON_GPU if on_gpu else 1)
 
 
 def queue_of(model: ModelReference, config: Config) -> str:
@@ -235,7 +243,7 @@ def _diffusers_backend(config: Config) -> Backend:
         endpoint=config.hf_endpoint,
         device=config.cinelet_device,
         model_memory=config.cinelet_model_memory,
-        most_together=config.cinelet_batch_size,
+        most_together=batch_size(config),
     )
 
 

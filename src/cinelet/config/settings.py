@@ -137,7 +137,7 @@ class Config(BaseSettings, metaclass=_NamesFromEnvironment):
     """Most memory for the weights of loaded models, such as `12GB`. Default: what a device has free, less a reserve."""
 
     cinelet_batch_size: int | None = Field(default=None, ge=1, le=16)
-    """Most videos of one model that a device makes in one run. Default: 4 on a GPU, 1 on a processor."""
+    """Most videos of one model that a device makes in one run. Default: 4 if a GPU is named, else 1."""
 
     cinelet_preload: References = ()
     """Models that a worker for local models loads when it starts, separated by commas."""

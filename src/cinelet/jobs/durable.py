@@ -31,7 +31,7 @@ class Settings:
 
     database_url: None for the private server of the data directory. queue_of: the queue of a model reference.
     deadline_seconds: for a generation, None for no limit. allow_private_webhooks: whether a receiver may be inside a
-    network. schema: of the database.
+    network. together: how many local generations that are alike may be one run. schema: of the database.
     """
 
     database_url: str | None
@@ -42,6 +42,7 @@ class Settings:
     max_waiting: int
     deadline_seconds: float | None = None
     allow_private_webhooks: bool = False
+    together: int = 1
     schema: str = SCHEMA
 
 
@@ -116,5 +117,6 @@ class DurableJobs:
             self.service,
             Courier(self.database, allow_private=self._settings.allow_private_webhooks),
             queues=queues,
+            together=self._settings.together,
             deadline_seconds=self._settings.deadline_seconds,
         )

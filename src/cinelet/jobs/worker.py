@@ -8,7 +8,7 @@ import platform
 import secrets
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from cinelet.domain.progress import Progress
 from cinelet.domain.result import Attempt
 from cinelet.domain.video import VideoResult
 from cinelet.jobs.batch_ledger import BatchLedger
+from cinelet.jobs.companions import claim_companions
 from cinelet.jobs.courier import Courier
 from cinelet.jobs.database import Database
 from cinelet.jobs.engine import DELIVERY_QUEUE, STALLED_SECONDS, Engine
@@ -79,8 +80,8 @@ class _Run:
 class Worker:
     """Works on the generations of some queues until it is stopped, and sends webhooks if remote ones are among them.
 
-    queues: how many at once of each. deadline_seconds: for a generation, None for no limit. Several workers, on any
-    number of machines, may share a database and a store.
+    queues: how many at once of each. together: how many local ones that are alike may be one run. deadline_seconds: for
+    a generation, None for no limit. Several workers, on any number of machines, may share a database and a store.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Worker:
         courier: Courier,
         *,
         queues: Mapping[str, int],
+        together: int = 1,
         deadline_seconds: float | None = None,
         grace_seconds: float = GRACE_SECONDS,
         clock: Clock | None = None,
@@ -104,6 +106,7 @@ class Worker:
         self._service = service
         self._courier = courier
         self._queues = dict(queues)
+        self._together = together
         if REMOTE_QUEUE in queues:
             self._queues[DELIVERY_QUEUE] = DELIVERIES_AT_ONCE
         self._deadline_seconds = deadline_seconds
@@ -168,6 +171,26 @@ class Worker:
         )
         if claimed is None:
             return False
+        with_it = await self._companions(claimed)
+        if not with_it:
+            return await self._worked(claimed)
+        ended = await asyncio.gather(*map(self._worked, [claimed, *with_it]), return_exceptions=True)
+        for outcome in ended:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return bool(ended[0])
+
+    async def _companions(self, claimed: Generation) -> Sequence[Generation]:
+        """Claim what may run together with a local generation; none where that fails, as nothing depends on it."""
+        if claimed.queue != LOCAL_QUEUE or self._together == 1 or self._stopping.is_set():
+            return []
+        try:
+            return await claim_companions(self._database, claimed, worker=self.name, most=self._together - 1)
+        except CineletError as error:
+            _logger.info("Nothing else was looked for to run together", extra={"code": error.code})
+            return []
+
+    async def _worked(self, claimed: Generation) -> bool:
         folder = make_work_folder()
         try:
             return await self._claimed(claimed, folder)

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 MAX_WAITING = 64
 """Requests with a thread, of which one has the device; the others wait for a thread."""
 
-MOST_TOGETHER = 4
-"""Generations in one run, on a device that is not busy with one."""
-
 _Result = TypeVar("_Result")
 
 
@@ -39,7 +36,7 @@ class DiffusersBackend:
     directories: folders of models with names of their own, as `embedded`. cache_dir: of the Hub's files, the Hub's own
     default if None. hf_token: for gated models. endpoint: of the Hub. device: torch's name, or None for the fastest.
     model_memory: most bytes that the weights of loaded models take; None for what is free, less a reserve.
-    most_together: how many generations that are alike may be one run; None for what suits the device.
+    most_together: how many generations that are alike may be one run.
     """
 
     def __init__(
@@ -51,7 +48,7 @@ class DiffusersBackend:
         endpoint: str | None = None,
         device: str | None = None,
         model_memory: int | None = None,
-        most_together: int | None = None,
+        most_together: int = 1,
     ) -> None:
         self._directories = dict(directories or {})
         self._cache_dir = cache_dir
@@ -233,9 +230,7 @@ class DiffusersBackend:
         with self._opening:
             if self._session is None:
                 models = ModelCache(device=self._device, limit_bytes=self._model_memory)
-                accelerated = not models.device.startswith("cpu")
-                most = self._most_together or (MOST_TOGETHER if accelerated else 1)
-                self._session = Session(models, most_together=most)
+                self._session = Session(models, most_together=self._most_together)
             return self._session
 
     def _folder(
