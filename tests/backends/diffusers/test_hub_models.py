@@ -12,7 +12,7 @@ import pytest
 
 from cinelet.backends.diffusers import DiffusersBackend
 from cinelet.domain.backend import Context
-from cinelet.domain.errors import ModelUnsupportedError
+from cinelet.domain.errors import CapacityError, ModelUnsupportedError
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Progress, Stage
 from cinelet.domain.request import Task, VideoRequest
@@ -93,3 +93,28 @@ def test_a_task_that_the_model_lacks_is_refused_before_its_weights_come(
     with pytest.raises(ModelUnsupportedError, match="cannot do image-to-video"):
         asyncio.run(backend.generate(request, Context(folder)))
     assert not [name for name in hub.fetched() if name.endswith(".safetensors")]
+
+
+def test_a_model_that_can_never_fit_is_refused_on_its_headers_before_its_weights_come(
+    hub: FakeHub, tmp_path: Path, folder: Path
+) -> None:
+    backend = DiffusersBackend(cache_dir=tmp_path / "cache", endpoint=hub.url, device="cpu", model_memory=10_000)
+    with pytest.raises(CapacityError, match=r"org/tiny-wan needs 0\.1 MB for its weights, and cpu has 0\.0 MB for it"):
+        asyncio.run(backend.generate(REQUEST, Context(folder)))
+    cached = list((tmp_path / "cache").rglob("*.safetensors"))
+    assert cached == [], "only their headers were asked for"
+    asyncio.run(backend.aclose())
+
+
+def test_weights_in_full_precision_are_counted_as_they_would_be_loaded(
+    hub: FakeHub, tmp_path: Path, folder: Path
+) -> None:
+    on_the_hub = sum(
+        len(content) for name, content in hub.repositories[MODEL].files.items() if name.endswith("tensors")
+    )
+    backend = DiffusersBackend(
+        cache_dir=tmp_path / "cache", endpoint=hub.url, device="cpu", model_memory=int(0.7 * on_the_hub)
+    )
+    video = asyncio.run(backend.generate(REQUEST, Context(folder)))
+    assert video.applied["precision"] == "bfloat16"
+    asyncio.run(backend.aclose())

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cinelet.backends.diffusers.model_folder import ModelFolder
     from cinelet.backends.diffusers.plan import Model, Plan
     from cinelet.backends.diffusers.session import Outcome, Session
+    from cinelet.backends.diffusers.tensors import Unread
 
 MAX_WAITING = 64
 """Requests with a thread, of which one has the device; the others wait for a thread."""
@@ -256,8 +257,13 @@ class DiffusersBackend:
             context=context,
             weights=weights,
             task=task,
+            check_fits=self._check_fits if weights else None,
         )
         return open_folder(downloaded, str(reference))
+
+    def _check_fits(self, repo_id: str, unread: Unread) -> None:
+        """Refuse what can never be loaded before it is downloaded; the device is looked for only then."""
+        self._opened_session().models.check_fits(repo_id, unread)
 
     def _model(self, folder: ModelFolder, classes: dict[Task, type], task: Task) -> Model:
         from cinelet.backends.diffusers.arguments import arguments_of

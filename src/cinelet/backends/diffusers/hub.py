@@ -6,16 +6,18 @@ import functools
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Self, TypeVar
 
 from cinelet.backends.diffusers.arguments import check_task, pipeline_classes
 from cinelet.backends.diffusers.families import family_of
 from cinelet.backends.diffusers.hub_errors import errors_about
-from cinelet.backends.diffusers.model_folder import INDEX_NAME, read_index
+from cinelet.backends.diffusers.model_folder import INDEX_NAME, ModelFolder, read_index
+from cinelet.backends.diffusers.tensors import Elements, Unread, counted
 from cinelet.backends.diffusers.weight_files import needed_files
 from cinelet.domain.backend import Context
 from cinelet.domain.errors import CapacityError, ModelNotFoundError
@@ -42,12 +44,13 @@ def download(
     context: Context | None,
     weights: bool,
     task: Task | None = None,
+    check_fits: CheckFits | None = None,
 ) -> Path:
     """Return the folder of a model's current revision in the Hub's cache, complete.
 
     What is there already is not fetched again, and needs no network. weights: False brings the configurations only.
     A model that cannot be used, or not for `task`, is refused on its index and its list of files, before its weights
-    come.
+    come. check_fits: raises if the weights are more than the machine can hold.
     Raises `ModelNotFoundError`, `AuthenticationError`, `RateLimitError`, `HuggingFaceAPIError`,
     `ModelUnsupportedError`, `CapacityError` where the disk has no room, `ProcessingError` where the cache cannot be
     written, and soon after a cancel what `context.check()` raises.
@@ -66,12 +69,36 @@ def download(
         needed = needed_files(sizes, model.components, weights=weights, reference=repo_id)
         missing = {name: sizes[name] for name in needed if not (folder / name).is_file()}
         if missing:
+            if check_fits is not None:
+                check_fits(repo_id, _Unread(repository, model, missing))
             _check_room(repository.cache_dir, needed_bytes=sum(missing.values()), repo_id=repo_id)
             get_logger(__name__).info(
                 "Downloading a model", extra={"model": repo_id, "files": len(missing), "bytes": sum(missing.values())}
             )
             _fetch(missing, repository.fetch, context)
     return folder
+
+
+CheckFits = Callable[[str, Unread], None]
+
+
+class _Unread:
+    """Some files of a model's weights."""
+
+    def __init__(self, repository: _Repository, model: ModelFolder, sizes: Mapping[str, int]) -> None:
+        self._repository = repository
+        self._components = model.components
+        self._sizes = {name: size for name, size in sizes.items() if name.endswith(".safetensors")}
+        self.size_bytes = sum(self._sizes.values())
+
+    def tensors(self) -> Mapping[str, Elements]:
+        """Read the headers side by side."""
+        with ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="cinelet-headers") as pool:
+            found = list(zip(self._sizes, pool.map(self._repository.elements, self._sizes), strict=True))
+        total: dict[str, Counter[str]] = {name: Counter() for name in self._components}
+        for name, elements in found:
+            total[PurePosixPath(name).parts[0]].update(elements)
+        return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +157,14 @@ class _Repository:
             files = (file for file in folder.rglob("*") if file.is_file())
             return {file.relative_to(folder).as_posix(): file.stat().st_size for file in files}
         return {file.path: file.size for file in tree}
+
+    def elements(self, path: str) -> Elements:
+        """Return how many numbers of each type a safetensors file has, from its header."""
+        from huggingface_hub import HfApi
+
+        api = HfApi(endpoint=self.endpoint, token=self.token, library_name="cinelet")
+        header = api.parse_safetensors_file_metadata(self.repo_id, path, revision=self.revision.resolved)
+        return counted((tensor.dtype, tensor.shape) for tensor in header.tensors.values())
 
     def fetch(self, path: str, bar_class: type) -> None:
         """Bring one file, and count its bytes on a `bar_class`."""

@@ -17,7 +17,7 @@ from cinelet.backends.diffusers.loading import load
 from cinelet.backends.diffusers.model_folder import INDEX_NAME, ModelFolder
 from cinelet.backends.diffusers.placement import Offload, Placement, choose, refusal, tile
 from cinelet.backends.diffusers.precision import Precision, precisions
-from cinelet.backends.diffusers.tensors import Footprint
+from cinelet.backends.diffusers.tensors import Footprint, Unread, footprint
 from cinelet.backends.diffusers.working_memory import Working
 from cinelet.domain.condition import Condition, Device, LoadedModel
 from cinelet.observability.logs import get_logger
@@ -104,6 +104,20 @@ class ModelCache:
                 loaded.leases -= 1
                 if loaded.key not in self._models and not loaded.leases:
                     self._drop(loaded)  # it was to be unloaded meanwhile
+
+    def check_fits(self, reference: str, unread: Unread) -> None:
+        """Raise `CapacityError` if weights that are still elsewhere can never fit, whatever makes room for them."""
+        with self._lock:
+            held = sum(loaded.footprint.total for loaded in self._models.values())
+            room = devices.host_free_bytes() if self._offloads else self._free_bytes(self.device)
+            most = room + held if self._limit_bytes is None or self._offloads else min(room + held, self._limit_bytes)
+        # In two bytes a number they take as much as their files, or less.
+        if unread.size_bytes > most:
+            weights = footprint(unread.tensors(), float_bytes=2)
+            if weights.total > most:
+                raise refusal(
+                    reference, weights, device=self.device, room=most, host_room=most if self._offloads else None
+                )
 
     def step_down(self, loaded: Loaded) -> Placement | None:
         """Return a placement of less memory that the model has from its next lease on, or None if there is none."""

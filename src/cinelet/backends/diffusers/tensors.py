@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from cinelet.domain.errors import ModelUnsupportedError
 
@@ -19,6 +19,16 @@ _OTHERS = {"I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2, "I8": 1, 
 
 Elements = Mapping[str, int]
 """How many numbers of each type ("BF16", ...) there are."""
+
+
+class Unread(Protocol):
+    """Weights that are not on this machine yet. size_bytes: of their files."""
+
+    size_bytes: int
+
+    def tensors(self) -> Mapping[str, Elements]:
+        """Return how many numbers of each type each component has, from the headers alone."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
