@@ -145,7 +145,6 @@ class DiffusersBackend:
         classes = pipeline_classes(folder, family_of(folder.class_name))
         models = {task: self._model(folder, classes, task) for task in classes}
         first = next(iter(models.values()))
-        steps = first.folder.card.default_steps or first.arguments.default("num_inference_steps")
         guidance = first.folder.card.default_guidance
         guider = _guider_scale(folder) if first.has_guider else None
         by_signature = guider or first.arguments.default(first.arguments.guidance or "")
@@ -158,7 +157,7 @@ class DiffusersBackend:
             frame_rule=first.grid.frames,
             size_multiple=first.grid.multiple,
             default_size=first.grid.default_size,
-            default_steps=steps,
+            default_steps=first.default_steps,
             default_guidance=by_signature if guidance is None else guidance,
             **_of_card(folder),
         )
@@ -214,7 +213,7 @@ class DiffusersBackend:
             path,
             model=folder.reference,
             seed=plan.seed,
-            applied={**plan.applied, **outcome.applied},
+            applied={**plan.applied, "frames_made": len(outcome.frames), **outcome.applied},
             adjustments=(*plan.adjustments, *outcome.adjustments, *retimed),
             timings={
                 **outcome.timings,
@@ -266,13 +265,13 @@ class DiffusersBackend:
         self._opened_session().models.check_fits(repo_id, unread)
 
     def _model(self, folder: ModelFolder, classes: dict[Task, type], task: Task) -> Model:
-        from cinelet.backends.diffusers.arguments import arguments_of
+        from cinelet.backends.diffusers.arguments import arguments_of, true_guidance
         from cinelet.backends.diffusers.families import family_of
         from cinelet.backends.diffusers.grid import grid_of
         from cinelet.backends.diffusers.plan import Model
 
-        arguments = arguments_of(classes[task])
         family = family_of(folder.class_name)
+        arguments = arguments_of(classes[task], guidance=true_guidance(folder, family))
         defaults = {name: arguments.default(name) for name in arguments.defaults}
         return Model(
             folder=folder,
