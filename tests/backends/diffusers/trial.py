@@ -65,9 +65,9 @@ class Trial:
     @property
     def pipeline(self) -> Any:
         """The loaded pipeline itself."""
-        assert self.backend._pipelines is not None
-        (pipeline,) = self.backend._pipelines._pipelines.values()
-        return pipeline
+        assert self.backend._session is not None
+        (loaded,) = self.backend._session.models._models.values()
+        return loaded.pipeline
 
     def steps(self) -> tuple[GeneratedVideo, list[Progress]]:
         """Make a video; return it and the steps that were told."""

@@ -114,9 +114,7 @@ def _encoders(
 def _mend(pipeline: Any) -> None:
     """Bridge what a pipeline expects and does not find, or does and should not."""
     name = type(pipeline).__name__
-    if name == "AllegroPipeline":  # its autoencoder knows no other way
-        pipeline.vae.enable_tiling()
-    elif name == "AnyFlowFARPipeline":  # it counts on bars of its own
+    if name == "AnyFlowFARPipeline":  # it counts on bars of its own
         pipeline.set_progress_bar_config(disable=True)
     elif name == "I2VGenXLPipeline" and not hasattr(pipeline.text_encoder, "text_model"):
         # transformers 5 made CLIPTextModel its own text model. Not an attribute: a module must not contain itself.
