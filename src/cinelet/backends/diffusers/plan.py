@@ -40,6 +40,7 @@ class Plan:
     arguments: for every call, but seed, frames and picture. size: (width, height) in pixels. native_fps: of the frames
     that come out. guider_guidance: for pipelines whose guidance is a component. lost_frames: what a run is asked for
     beyond the frames that it returns. silent_bars: as of the family. applied: for the result.
+    frame_argument: empty for a pipeline that makes as many frames as it is given.
     """
 
     task: Task
@@ -86,7 +87,7 @@ class Model:
 
     def honoured(self) -> frozenset[str]:
         """Return the names of the request's fields that have an effect."""
-        names = {"model", "task", "duration", "fps", "seed", "preset", "codec"}
+        names = {"model", "task", "duration", "fps", "seed", "preset", "codec", "upscaler"}
         takes = self.arguments
         names |= {name for name in ("prompt", "negative_prompt", "num_inference_steps") if name in takes}
         names |= {"width", "height"} if "height" in takes else set()

@@ -50,7 +50,9 @@ def run(
     for number, window in enumerate(plan.windows):
         reporter.begin_run(number)
         seed = (plan.seed + number * _SEED_STEP) % 2**63
-        arguments = {**plan.arguments, plan.frame_argument: window.frames + plan.lost_frames}
+        arguments = dict(plan.arguments)
+        if plan.frame_argument:
+            arguments[plan.frame_argument] = window.frames + plan.lost_frames
         if clip is None:
             used = _as(classes[plan.task], pipeline)
             if plan.image is not None:
