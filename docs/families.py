@@ -86,7 +86,7 @@ def _frames(multiple: int, offset: int, minimum: int, maximum: int | None) -> st
     if minimum == maximum:
         return "as its configuration says"
     k = "any" if multiple == 1 else f"{multiple}k + {offset}" if offset else f"{multiple}k"
-    least = f"from {minimum}" if minimum > max(multiple if not offset else offset, 1) else ""
+    least = f"from {minimum}" if minimum > max(offset or multiple, 1) else ""
     return ", ".join(part for part in (k, least, f"to {maximum}" if maximum else "") if part)
 
 

@@ -117,12 +117,13 @@ def build(name: str, folder: Path) -> None:
     """Write a pipeline as `save_pretrained` does; the same bytes each time."""
     import torch
 
-    modules = [importlib.import_module(f"{__name__}.{module}") for module in _MODULES]
-    make = next(getattr(module, name) for module in modules if hasattr(module, name))
-    with torch.random.fork_rng(devices=[]):
+    from cinelet.backends.diffusers.quiet import quiet_libraries
+
+    with quiet_libraries(), torch.random.fork_rng(devices=[]):
+        modules = [importlib.import_module(f"{__name__}.{module}") for module in _MODULES]
+        make = next(getattr(module, name) for module in modules if hasattr(module, name))
         torch.manual_seed(0)
-        pipeline = make()
-    pipeline.save_pretrained(folder, safe_serialization=True)
+        make().save_pretrained(folder, safe_serialization=True)
     if name in _PROCESSORS:
         index = json.loads((folder / "model_index.json").read_text())
         index["tokenizer"] = ["transformers", _PROCESSORS[name]]

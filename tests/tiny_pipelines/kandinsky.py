@@ -87,7 +87,13 @@ def kandinsky6() -> Any:
         transformer=transformer,
         tokenizer=tokenizer,
         audio_vae=diffusers.MMAudioVAE(
-            mel_bins=16, latent_channels=4, hidden_channels=16, layers_per_block=1, sample_rate=16000, n_fft=64, hop_length=16
+            mel_bins=16,
+            latent_channels=4,
+            hidden_channels=16,
+            layers_per_block=1,
+            sample_rate=16000,
+            n_fft=64,
+            hop_length=16,
         ),
         vocoder=diffusers.MMAudioVocoder(
             num_mels=16, upsample_initial_channel=16, upsample_rates=(4, 4), upsample_kernel_sizes=(8, 8)

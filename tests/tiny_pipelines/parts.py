@@ -130,9 +130,7 @@ def flow(**settings: Any) -> Any:
 
 
 def flow_unipc(*, shift: float) -> Any:
-    return diffusers.UniPCMultistepScheduler(
-        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift
-    )
+    return diffusers.UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift)
 
 
 def qwen_vl(*, width: int) -> Any:

@@ -74,7 +74,7 @@ def svd() -> Any:
         sample_size=32,
         in_channels=8,
         out_channels=4,
-        num_frames=4,
+        num_frames=14,
         down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
         up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
         cross_attention_dim=32,

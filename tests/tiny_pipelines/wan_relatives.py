@@ -112,4 +112,3 @@ def helios_pyramid() -> Any:
     return diffusers.HeliosPyramidPipeline(
         **_text(), scheduler=diffusers.HeliosScheduler(), transformer=_helios_transformer()
     )
-

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from cinelet.backends.diffusers.quiet import quiet_libraries
-from cinelet.domain.request import Task
 from docs.families import DOCUMENT, FINDINGS, written
 from tests.backends.diffusers.stand_ins import stand_ins
 from tests.backends.diffusers.trial import SIDE, Trial, findings, nature

@@ -158,7 +158,8 @@ def test_a_pipeline_that_needs_a_package_says_which_and_what_for(
     class_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(arguments, "find_spec", lambda _: None)
-    with pytest.raises(ModelUnsupportedError, match=f"{class_name} needs packages .* not installed: {PACKAGED[class_name]}"):
+    why = f"{class_name} needs packages .* not installed: {PACKAGED[class_name]}"
+    with pytest.raises(ModelUnsupportedError, match=why):
         tasks_of(class_name)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 
 from cinelet.backends.diffusers import DiffusersBackend
+from cinelet.backends.diffusers.families import FAMILIES
+from cinelet.backends.diffusers.session import Job, Outcome, Session
 from cinelet.backends.diffusers.upscaling import Share
 from cinelet.domain.backend import Context, GeneratedVideo
 from cinelet.domain.errors import GenerationCancelledError, ModelNotFoundError, ModelUnsupportedError
@@ -74,9 +77,7 @@ def test_each_family_with_a_pipeline_for_clips_makes_one_of_the_size_asked(
     assert (decoded_frames(again.path) == frames).all()
 
 
-def test_without_a_size_it_is_twice_the_first_models_own(
-    backend: DiffusersBackend, quick: Any, tmp_path: Path
-) -> None:
+def test_without_a_size_it_is_twice_the_first_models_own(backend: DiffusersBackend, quick: Any, tmp_path: Path) -> None:
     first, second = quick("ltx", default_size=[96, 64]), quick("text_to_video_sd")
     video = generate(backend, first, tmp_path / "video", upscaler=second, width=None, height=None)
     assert video.applied["upscaled_from"] == "96x64"
@@ -102,17 +103,15 @@ def test_the_larger_clip_shows_what_the_smaller_one_does(
     backend: DiffusersBackend, quick: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of little strength, the second model leaves most as it is."""
-    from dataclasses import replace
+    clips: list[tuple[Job, Outcome]] = []
+    run = Session.run
 
-    from cinelet.backends.diffusers import upscaling
+    def noted(session: Session, job: Job) -> Outcome:
+        clips.append((job, run(session, job)))
+        return clips[-1][1]
 
-    clips = []
-    run = upscaling.Session.run
-    monkeypatch.setattr(
-        upscaling.Session, "run", lambda self, job: clips.append((job, run(self, job))) or clips[-1][1]
-    )
-    family_of = upscaling.family_of
-    monkeypatch.setattr(upscaling, "family_of", lambda name: replace(family_of(name), strength=0.01))
+    monkeypatch.setattr(Session, "run", noted)
+    monkeypatch.setitem(FAMILIES, "TextToVideoSD", replace(FAMILIES["TextToVideoSD"], strength=0.01))
     generate(backend, quick("ltx"), tmp_path / "video", upscaler=quick("text_to_video_sd"), width=128, height=128)
     (_, first), (job, _) = clips
     given = np.stack([np.asarray(picture) for picture in job.plan.arguments["video"]]).astype(int)
@@ -149,7 +148,7 @@ def test_a_model_that_makes_no_clip_anew_is_refused_by_name_before_any_work(
 
 
 def test_an_upscaler_that_is_not_there_is_named(backend: DiffusersBackend, quick: Any, tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFoundError, match="local:./no-such-model"):
+    with pytest.raises(ModelNotFoundError, match=r"local:\./no-such-model"):
         generate(backend, quick("ltx"), tmp_path / "video", upscaler="local:./no-such-model")
 
 

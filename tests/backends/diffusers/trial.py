@@ -147,4 +147,3 @@ def nature(trial: Trial) -> dict[str, Any]:
 
 def _differ(some: np.ndarray[Any, Any], others: np.ndarray[Any, Any]) -> bool:
     return some.shape != others.shape or bool((some != others).any())
-

@@ -44,7 +44,7 @@ def reason_against(class_name: str) -> str | None:
 
 
 def refused_pipelines() -> dict[str, str]:
-    """Return the pipelines that can never run here, with the reason; one that only wants a package is not among them."""
+    """Return the pipelines that can never run here, with the reason. Those that only want a package are not."""
     names = video_pipelines() | {name for name in dir(diffusers) if name.endswith("Pipeline") and _is_refused(name)}
     reasons = {name: reason_against(name) for name in sorted(names)}
     return {name: reason for name, reason in reasons.items() if reason and "needs packages" not in reason}

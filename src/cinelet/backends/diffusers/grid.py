@@ -105,7 +105,8 @@ def _frame_rule(
     if rule is None:
         ratio = temporal_ratio(vae)
         rule = FrameRule(ratio, 1) if ratio > 1 else FrameRule()
-    return replace(rule, maximum=folder.card.max_frames or family.max_frames or rule.maximum)
+    trained = folder.config("unet").get("num_frames")  # Stable Video Diffusion has no other difference to its XT
+    return replace(rule, maximum=folder.card.max_frames or trained or family.max_frames or rule.maximum)
 
 
 def temporal_ratio(vae: Mapping[str, Any]) -> int:

@@ -81,7 +81,9 @@ def _check_complete(folder: ModelFolder) -> None:
     for name, (_, class_name) in folder.components.items():
         files = [file.name for file in (folder.path / name).glob("*")]
         has_vocabulary = any(file in _VOCABULARIES or file.endswith(".model") for file in files)
-        needs_one = ("Tokenizer" in class_name or class_name in READ_TEXT) and not class_name.startswith(_WITHOUT_VOCABULARY)
+        needs_one = ("Tokenizer" in class_name or class_name in READ_TEXT) and not class_name.startswith(
+            _WITHOUT_VOCABULARY
+        )
         if not files or (needs_one and not has_vocabulary):
             what = "its vocabulary is missing" if files else "it is missing"
             message = f"{folder.reference}: the component {name} is not complete, {what}"

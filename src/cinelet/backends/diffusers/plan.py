@@ -181,7 +181,7 @@ def _put_steps(
     if family.steps_by_stage and steps is not None:
         stages = len(takes.default(family.steps_by_stage))
         arguments[family.steps_by_stage] = [max(1, round(steps / stages))] * stages
-        made = sum(arguments[family.steps_by_stage])
+        made: int = sum(arguments[family.steps_by_stage])
         if made != steps:
             reason = f"the model makes its steps in {stages} stages of the same number"
             adjustments.append(Adjustment("num_inference_steps", steps, made, reason))
