@@ -46,7 +46,7 @@ def rows(findings: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
         yield (
             f"`{name.removesuffix('Pipeline')}`",
             ", ".join(INPUTS[task] for task in tasks),
-            _frames(*first["frames"]),
+            "as its configuration says" if first["frames_configured"] else _frames(*first["frames"]),
             _sizes(first, runs),
             f"{first['fps']:g}" if first["fps"] else "",
             "yes" if all(run["repeats"] for run in runs) else "no",
@@ -83,8 +83,6 @@ def _yes(claims: Iterator[bool]) -> str:
 
 
 def _frames(multiple: int, offset: int, minimum: int, maximum: int | None) -> str:
-    if minimum == maximum:
-        return "as its configuration says"
     k = "any" if multiple == 1 else f"{multiple}k + {offset}" if offset else f"{multiple}k"
     least = f"from {minimum}" if minimum > max(offset or multiple, 1) else ""
     return ", ".join(part for part in (k, least, f"to {maximum}" if maximum else "") if part)
@@ -93,6 +91,8 @@ def _frames(multiple: int, offset: int, minimum: int, maximum: int | None) -> st
 def _sizes(told: Mapping[str, Any], runs: list[dict[str, Any]]) -> str:
     if any(None in run["size_changed"] for run in runs):
         return "its own"
+    if any(run["few_sizes"] for run in runs):
+        return "few: what the tiles of its autoencoder fill"
     return f"multiples of {told['multiple']}"
 
 
@@ -104,6 +104,8 @@ def _notes(name: str, told: Mapping[str, Any], runs: list[dict[str, Any]]) -> It
         yield "its sound is left out"
     if not told["guidance"]:
         yield "no guidance"
+    if family.image_flag:
+        yield f"pictures if its index has `{family.image_flag}`"
     if family.video_class:
         yield "an upscaler as well"
 

@@ -22,6 +22,9 @@ from cinelet.domain.progress import Progress, Stage
 from cinelet.domain.request import Task
 from cinelet.testing import ContractCase, decoded_frames
 
+_FRAMES = {"num_frames", "chunk_partition", "video_length"}
+"""Entries of a network's configuration that say how many frames it makes."""
+
 STEPS = 2
 SIDE = 64
 
@@ -111,6 +114,7 @@ def findings(trial: Trial) -> dict[str, Any]:
         "size": f"{frames.shape[2]}x{frames.shape[1]}",
         "frames": len(frames),
         "size_changed": [change.applied for change in video.adjustments if change.parameter == "size"],
+        "few_sizes": any(change.reason.endswith("only") for change in video.adjustments if change.parameter == "size"),
         "steps": [steps[-1].step, steps[-1].steps],
         "steps_after_a_cancel": remaining,
         "repeats": bool(frames.shape == again.shape and (frames == again).all()),
@@ -136,6 +140,7 @@ def nature(trial: Trial) -> dict[str, Any]:
         "class": json.loads((trial.model / "model_index.json").read_text())["_class_name"],
         "fps": capabilities.native_fps,
         "frames": [rule.multiple, rule.offset, rule.minimum, rule.maximum],
+        "frames_configured": bool(_FRAMES & set(network.config)) or rule.minimum == rule.maximum,
         "multiple": capabilities.size_multiple,
         "steps": capabilities.default_steps,
         "guidance": "guidance_scale" in capabilities.parameters,
