@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from cinelet.backends.diffusers.plan import Model, Plan
     from cinelet.backends.diffusers.session import Outcome, Session
     from cinelet.backends.diffusers.tensors import Unread
+    from cinelet.backends.diffusers.upscaling import Upscaler
 
 MAX_WAITING = 64
 """Requests with a thread, of which one has the device; the others wait for a thread."""
@@ -145,7 +147,6 @@ class DiffusersBackend:
         classes = pipeline_classes(folder, family_of(folder.class_name))
         models = {task: self._model(folder, classes, task) for task in classes}
         first = next(iter(models.values()))
-        steps = first.folder.card.default_steps or first.arguments.default("num_inference_steps")
         guidance = first.folder.card.default_guidance
         guider = _guider_scale(folder) if first.has_guider else None
         by_signature = guider or first.arguments.default(first.arguments.guidance or "")
@@ -158,7 +159,7 @@ class DiffusersBackend:
             frame_rule=first.grid.frames,
             size_multiple=first.grid.multiple,
             default_size=first.grid.default_size,
-            default_steps=steps,
+            default_steps=first.default_steps,
             default_guidance=by_signature if guidance is None else guidance,
             **_of_card(folder),
         )
@@ -175,14 +176,22 @@ class DiffusersBackend:
         from cinelet.backends.diffusers.families import family_of
         from cinelet.backends.diffusers.plan import make_plan
         from cinelet.backends.diffusers.session import Job
+        from cinelet.backends.diffusers.upscaling import FIRST_SHARE, Share
 
         family = family_of(folder.class_name)
         classes = pipeline_classes(folder, family)
         check_task(request.task, classes, str(reference))
-        plan = make_plan(request, self._model(folder, classes, request.task))
+        upscaler = self._upscaler(request, context)
+        smaller = upscaler.smaller(request) if upscaler else request
+        plan = make_plan(smaller, self._model(folder, classes, request.task))
         session = self._opened_session()
         imported_seconds = time.monotonic() - began
-        outcome = session.run(Job(plan, folder, family, classes, context, request.quality or "balanced"))
+        listener = Share(context, 0.0, FIRST_SHARE if upscaler else 1.0)
+        outcome = session.run(Job(plan, folder, family, classes, listener, request.quality or "balanced"))
+        if upscaler:
+            plan = replace(plan, adjustments=tuple(change for change in plan.adjustments if change.parameter != "size"))
+            rest = Share(context, FIRST_SHARE, 1.0)
+            outcome = upscaler.upscaled(request, plan, outcome, rest, session)
         return self._encoded(request, context, outcome, plan=plan, folder=folder, imported_seconds=imported_seconds)
 
     def _encoded(
@@ -214,7 +223,7 @@ class DiffusersBackend:
             path,
             model=folder.reference,
             seed=plan.seed,
-            applied={**plan.applied, **outcome.applied},
+            applied={**plan.applied, "frames_made": len(outcome.frames), **outcome.applied},
             adjustments=(*plan.adjustments, *outcome.adjustments, *retimed),
             timings={
                 **outcome.timings,
@@ -265,14 +274,24 @@ class DiffusersBackend:
         """Refuse what can never be loaded before it is downloaded; the device is looked for only then."""
         self._opened_session().models.check_fits(repo_id, unread)
 
+    def _upscaler(self, request: VideoRequest, context: Context) -> Upscaler | None:
+        """Find the model that the request wants besides, and refuse one that cannot do it before any work is done."""
+        if request.upscaler is None:
+            return None
+        from cinelet.backends.diffusers.upscaling import as_upscaler
+
+        reference = ModelReference.parse(request.upscaler)
+        folder = self._folder(reference, context=context, weights=True)
+        return as_upscaler(folder, self._model)
+
     def _model(self, folder: ModelFolder, classes: dict[Task, type], task: Task) -> Model:
-        from cinelet.backends.diffusers.arguments import arguments_of
+        from cinelet.backends.diffusers.arguments import arguments_of, true_guidance
         from cinelet.backends.diffusers.families import family_of
         from cinelet.backends.diffusers.grid import grid_of
         from cinelet.backends.diffusers.plan import Model
 
-        arguments = arguments_of(classes[task])
         family = family_of(folder.class_name)
+        arguments = arguments_of(classes[task], guidance=true_guidance(folder, family))
         defaults = {name: arguments.default(name) for name in arguments.defaults}
         return Model(
             folder=folder,

@@ -11,7 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from cinelet.backends.diffusers.card import ModelCard, read_card
+from cinelet.backends.diffusers.card import CARD_NAME, ModelCard, read_card
+from cinelet.backends.diffusers.known_models import known_card
 from cinelet.backends.diffusers.tensors import Elements, elements_of
 from cinelet.backends.diffusers.weight_files import choose_variant, refuse_pickle, weights_of
 from cinelet.domain.errors import ModelNotFoundError, ModelUnsupportedError
@@ -81,7 +82,8 @@ def open_folder(path: Path, reference: str) -> ModelFolder:
     for name in model.components:
         _check_files(path / name, name, reference)
     _check_inside(path, reference)
-    return replace(model, card=read_card(path))
+    has_card = (path / CARD_NAME).is_file()
+    return replace(model, card=read_card(path) if has_card else known_card(reference))
 
 
 def read_index(path: Path, reference: str) -> ModelFolder:

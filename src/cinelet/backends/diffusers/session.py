@@ -14,13 +14,12 @@ from cinelet.backends.diffusers.model_cache import Loaded, ModelCache
 from cinelet.backends.diffusers.model_folder import ModelFolder
 from cinelet.backends.diffusers.plan import Plan
 from cinelet.backends.diffusers.precision import Precision
-from cinelet.backends.diffusers.progress import DENOISED, StepReporter
+from cinelet.backends.diffusers.progress import DENOISED, Listener, StepReporter
 from cinelet.backends.diffusers.prompt_length import cut_prompt
 from cinelet.backends.diffusers.quiet import quiet_libraries
 from cinelet.backends.diffusers.running import DeviceFullError
 from cinelet.backends.diffusers.turns import Turn, Turns, alive, check_company
 from cinelet.backends.diffusers.working_memory import Working, working_of
-from cinelet.domain.backend import Context
 from cinelet.domain.errors import CineletError
 from cinelet.domain.progress import Stage
 from cinelet.domain.request import Quality, Task
@@ -41,14 +40,14 @@ class Job:
     folder: ModelFolder
     family: Family
     classes: Mapping[Task, type]
-    context: Context
+    context: Listener
     quality: Quality
 
     @property
     def alike(self) -> Hashable | None:
         """What it has in common with jobs that it may run with; None for one that runs alone."""
         plan = self.plan
-        alone = self.quality == "exact" or not self.family.batches or len(plan.windows) > 1
+        alone = self.quality == "exact" or not self.family.batches or len(plan.windows) > 1 or not plan.frame_argument
         if alone or plan.image is not None or "prompt" not in plan.arguments:
             return None
         same = {name: value for name, value in plan.arguments.items() if name not in running.TEXTS}
