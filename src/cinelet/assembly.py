@@ -21,7 +21,7 @@ from cinelet.backends.hub import HubBackend
 from cinelet.backends.registry import BackendRegistry
 from cinelet.clock import SystemClock
 from cinelet.config import EMBEDDED_MODEL, Config
-from cinelet.domain.backend import Backend, Context, Revises
+from cinelet.domain.backend import Backend, Context, Revises, RevisesLoras
 from cinelet.domain.errors import CineletError, ModelUnsupportedError, ValidationError
 from cinelet.domain.lora import Lora
 from cinelet.domain.model import ModelReference
@@ -76,6 +76,7 @@ class VideoService(_VideoService):
             preset=self.config.video_quality_preset,
             deadline_seconds=self.config.cinelet_deadline,
             revision=source.revision if isinstance(source, Revises) else None,
+            lora_revision=source.lora_revision if isinstance(source, RevisesLoras) else None,
             previews=previews,
         )
 

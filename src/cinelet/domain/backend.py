@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from cinelet.domain.errors import DeadlineExceededError, GenerationCancelledError
+from cinelet.domain.lora import Lora
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Progress, Stage
 from cinelet.domain.request import Task, VideoRequest
@@ -260,4 +261,13 @@ class Revises(Protocol):
 
         None where nobody knows. Asks no network, loads nothing, and raises nothing.
         """
+        ...
+
+
+@runtime_checkable
+class RevisesLoras(Protocol):
+    """A backend that takes LoRAs, which may change under their names, and that can tell."""
+
+    async def lora_revision(self, lora: Lora) -> str | None:
+        """Name the state that the LoRA is in here, as `Revises.revision` does that of a model."""
         ...

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,11 +15,13 @@ from cinelet.clock import until_ended
 from cinelet.domain.backend import Capabilities, Context, FrameRule, GeneratedVideo
 from cinelet.domain.condition import Condition, Device
 from cinelet.domain.errors import ModelUnsupportedError
+from cinelet.domain.lora import Lora
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Stage
 from cinelet.domain.request import POLICY_FIELDS, Task, VideoRequest
 
 if TYPE_CHECKING:
+    from cinelet.backends.diffusers.lora_source import ChosenLora
     from cinelet.backends.diffusers.model_folder import ModelFolder
     from cinelet.backends.diffusers.plan import Model, Plan
     from cinelet.backends.diffusers.session import Outcome, Session
@@ -85,6 +87,12 @@ class DiffusersBackend:
         if model.scheme not in {"local", "hub"}:
             return None
         return await asyncio.to_thread(revision.of_hub_model, model.name, cache_dir=self._cache_dir)
+
+    async def lora_revision(self, lora: Lora) -> str | None:
+        """Name the state of a LoRA's file; None where it is not on this machine."""
+        from cinelet.backends.diffusers import revision
+
+        return await asyncio.to_thread(revision.of_lora, lora, cache_dir=self._cache_dir)
 
     def condition(self) -> Condition:
         """Return what is loaded, and the device with its memory once torch has been loaded for a model."""
@@ -166,6 +174,7 @@ class DiffusersBackend:
     def _generate(self, request: VideoRequest, context: Context) -> GeneratedVideo:
         reference = ModelReference.parse(request.model or "")
         context.check()
+        loras = self._loras(request, reference, context)
         folder = self._folder(reference, context=context, weights=True, task=request.task)
         context.check()
         # The libraries are part of it: the first time they take longer than a small model.
@@ -182,7 +191,7 @@ class DiffusersBackend:
         plan = make_plan(request, self._model(folder, classes, request.task))
         session = self._opened_session()
         imported_seconds = time.monotonic() - began
-        outcome = session.run(Job(plan, folder, family, classes, context, request.quality or "balanced"))
+        outcome = session.run(Job(plan, folder, family, classes, context, request.quality or "balanced", loras))
         return self._encoded(request, context, outcome, plan=plan, folder=folder, imported_seconds=imported_seconds)
 
     def _encoded(
@@ -223,6 +232,16 @@ class DiffusersBackend:
             },
             revision=folder.revision,
         )
+
+    def _loras(self, request: VideoRequest, reference: ModelReference, context: Context) -> Sequence[ChosenLora]:
+        """Bring the LoRAs here, if the model takes any; that is known before its weights come."""
+        from cinelet.backends.diffusers.lora_source import find_loras
+
+        if not request.lora:
+            return ()
+        model = self._folder(reference, context=context, weights=False, task=request.task)
+        place = {"token": self._hf_token, "endpoint": self._endpoint}
+        return find_loras(request.lora, model, cache_dir=self._cache_dir, **place, context=context)
 
     def _opened_session(self) -> Session:
         from cinelet.backends.diffusers.model_cache import ModelCache
@@ -269,6 +288,7 @@ class DiffusersBackend:
         from cinelet.backends.diffusers.arguments import arguments_of
         from cinelet.backends.diffusers.families import family_of
         from cinelet.backends.diffusers.grid import grid_of
+        from cinelet.backends.diffusers.lora_source import takes_lora
         from cinelet.backends.diffusers.plan import Model
 
         arguments = arguments_of(classes[task])
@@ -280,6 +300,7 @@ class DiffusersBackend:
             arguments=arguments,
             grid=grid_of(folder, family, defaults),
             has_guider="guider" in folder.components and arguments.guidance is None,
+            takes_lora=takes_lora(classes[task], folder.components),
             can_continue=Task.IMAGE_TO_VIDEO in classes,
         )
 

@@ -66,6 +66,7 @@ class Model:
     has_guider: bool
     can_continue: bool
     """Whether a clip can go on from its end, by the image task or the family's condition pipeline."""
+    takes_lora: bool = False
 
     @property
     def native_fps(self) -> float | None:
@@ -82,6 +83,7 @@ class Model:
         names |= {"width", "height"} if "height" in takes else set()
         names |= {"guidance_scale"} if takes.guidance or self.has_guider else set()
         names |= {"image", "image_fit"} if "image" in takes else set()
+        names |= {"lora"} if self.takes_lora else set()
         return frozenset(names)
 
 
