@@ -106,6 +106,7 @@ class _Shared:
 
     handle: Handle | None
     latest: Progress | None = None
+    preview: bytes | None = None
     cancelled: bool = False
     handed_over: bool = False
     on_cancel: dict[object, Callable[[], None]] = field(default_factory=dict)
@@ -116,7 +117,8 @@ class Context:
     """One generation's surroundings: where files go, who hears of progress, when to stop.
 
     Safe to use from any thread. `folder` exists, is empty at the start, and is removed by its maker. `deadline_seconds`
-    counts from construction. `handle` is what an earlier process saved, or None.
+    counts from construction. `handle` is what an earlier process saved, or None. `previews`: whether somebody would look at
+    pictures of what is being made.
     """
 
     def __init__(
@@ -127,9 +129,11 @@ class Context:
         on_progress: Callable[[Progress], None] | None = None,
         on_handle: Callable[[Handle | None], Awaitable[None]] | None = None,
         handle: Handle | None = None,
+        previews: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder = folder
+        self.previews = previews
         self._shared = _Shared(handle)
         self._monotonic = monotonic
         self._deadline = None if deadline_seconds is None else monotonic() + deadline_seconds
@@ -162,10 +166,16 @@ class Context:
         """Tell whoever listens. A fraction below an earlier one is raised to it: progress only grows."""
         with self._shared.lock:
             floor = self.latest.fraction if self.latest else 0.0
-            progress = Progress(stage, min(max(fraction, floor), 1.0), step, steps, measured, note)
+            preview, self._shared.preview = self._shared.preview, None
+            progress = Progress(stage, min(max(fraction, floor), 1.0), step, steps, measured, note, preview)
             self._shared.latest = progress
         if self._on_progress is not None:
             self._on_progress(progress)
+
+    def show(self, preview: bytes) -> None:
+        """Give the next report a picture of what is being made: a small WebP file."""
+        with self._shared.lock:
+            self._shared.preview = preview
 
     def cancel(self) -> None:
         """Ask the generation to stop; it does so at its next `check`."""

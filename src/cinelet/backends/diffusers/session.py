@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cinelet.backends.diffusers import devices, running
 from cinelet.backends.diffusers.arguments import find_class
 from cinelet.backends.diffusers.families import Family
+from cinelet.backends.diffusers.glimpses import Glimpses
 from cinelet.backends.diffusers.lora import LoraShelf
 from cinelet.backends.diffusers.lora_source import ChosenLora, applied_of
 from cinelet.backends.diffusers.model_cache import Loaded, ModelCache
@@ -84,6 +85,7 @@ class Session:
     def __init__(self, models: ModelCache, *, most_together: int) -> None:
         self.models = models
         self._loras = LoraShelf()
+        self._glimpses = Glimpses()
         self._turns: Turns[Job, Outcome] = Turns(self._run, most=most_together)
         self._too_many: dict[Hashable, int] = {}
         """How many of a kind the memory did not hold."""
@@ -164,7 +166,12 @@ class Session:
         family = job.family
         condition = find_class(family.condition_class, job.folder.reference) if family.condition_class else None
         plans = [turn.work.plan for turn in turns]
-        with self._loras.applied(loaded.pipeline, job.loras) as told, devices.peak_of(self.models.device) as peak:
+        contexts = [turn.work.context for turn in turns]
+        with (
+            self._loras.applied(loaded.pipeline, job.loras) as told,
+            self._glimpses.shown(loaded.pipeline, contexts, size=job.plan.size),
+            devices.peak_of(self.models.device) as peak,
+        ):
             clips: Sequence[running.Clip | CineletError] = (
                 running.run_together(plans, loaded.pipeline, job.classes, reporter)
                 if len(plans) > 1
