@@ -117,8 +117,8 @@ class Context:
     """One generation's surroundings: where files go, who hears of progress, when to stop.
 
     Safe to use from any thread. `folder` exists, is empty at the start, and is removed by its maker. `deadline_seconds`
-    counts from construction. `handle` is what an earlier process saved, or None. `previews`: whether somebody would look at
-    pictures of what is being made.
+    counts from construction. `handle` is what an earlier process saved, or None. `previews`: whether somebody would
+    look at pictures of what is being made.
     """
 
     def __init__(

@@ -23,8 +23,8 @@ class Progress:
     """One report.
 
     `fraction` is the whole generation's, 0 to 1, and only grows; `step` of `steps` counts within the stage (denoising
-    steps, or bytes while downloading). `measured` is False where the fraction is a guess. `preview` is a small WebP picture
-    of what the video is now, where there is a new one.
+    steps, or bytes while downloading). `measured` is False where the fraction is a guess. `preview` is a small WebP
+    picture of what the video is now, where there is a new one.
     """
 
     stage: Stage

@@ -1,7 +1,7 @@
 """Small pictures of what is being made: the latest of each generation, for as long as it is being made.
 
-They lie in a table of their own that no power cut keeps and no backup holds, and never in an announcement: that may have
-8000 bytes, and goes to every process. An announcement counts them.
+They lie in a table of their own, which a crash empties and no backup holds, and never in an announcement: that may have
+8000 bytes, and goes to every process. It counts them.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ from cinelet.domain.errors import ValidationError
 from cinelet.domain.progress import Progress, Stage
 from cinelet.jobs.database import Database
 from cinelet.jobs.errors import ClaimLostError, IdempotencyConflictError
-from cinelet.jobs.glimpses import COUNT, KEEP
 from cinelet.jobs.generation import Generation, Page, Position, is_id, new_id
+from cinelet.jobs.glimpses import COUNT, KEEP
 from cinelet.jobs.idempotency import check_key, is_storable, request_hash
 from cinelet.jobs.listing import listing
 from cinelet.jobs.rows import CANCEL, COLUMNS, INSERT, RETURNING, as_json, generation_of, one
@@ -150,8 +150,7 @@ class JobLedger:
             generation_id,
             attempt,
             "progress = greatest(progress, least(%(progress)s, %(most)s)), stage = %(stage)s, step = %(step)s,"
-            " steps = %(steps)s, note = %(note)s, eta_seconds = %(eta_seconds)s"
-            + ("" if picture is None else COUNT),
+            " steps = %(steps)s, note = %(note)s, eta_seconds = %(eta_seconds)s" + ("" if picture is None else COUNT),
             also="" if picture is None else KEEP,
             picture=picture,
             progress=progress.fraction,

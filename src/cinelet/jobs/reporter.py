@@ -45,7 +45,7 @@ class Reporter:
         if progress.stage is not self._stage:
             self._stage, self._stage_began = progress.stage, (self._clock.monotonic(), progress.step)
         if self._pending and self._pending[-1].stage is progress.stage:
-            # Of a stage only the latest step is worth a word, and each stage is; a picture is the latest until another is.
+            # Of a stage only the latest step is worth a word, and each stage is; a picture lasts until the next one.
             replaced = self._pending.pop()
             progress = replace(progress, preview=progress.preview or replaced.preview)
         self._pending.append(progress)

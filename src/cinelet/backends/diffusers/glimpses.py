@@ -162,11 +162,11 @@ def _estimated(scheduler: Any, result: Any, arguments: Sequence[Any], options: d
     named = dict(zip(("model_output", "timestep", "sample"), arguments, strict=False)) | options
     output, sample, index = named.get("model_output"), named.get("sample"), getattr(scheduler, "step_index", None)
     flows = type(scheduler).__name__.startswith("FlowMatch") or _predicts_flow(scheduler)
-    if not flows or index is None or index < 1 or getattr(output, "shape", None) != getattr(sample, "shape", ()):
+    if not flows or not index or output is None or sample is None or output.shape != sample.shape:
         return latents
     sigma = scheduler.sigmas[index - 1]
     return sample.float() - sigma.to(sample.device).float() * output.float()
 
 
 def _predicts_flow(scheduler: Any) -> bool:
-    return scheduler.config.get("prediction_type") == "flow_prediction"
+    return bool(scheduler.config.get("prediction_type") == "flow_prediction")

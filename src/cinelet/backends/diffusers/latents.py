@@ -36,11 +36,7 @@ def latent_space(pipeline: Any) -> LatentSpace | None:
         return None
     channels = _first(settings, "z_dim", "latent_channels", "z_channels")
     ratio = next(
-        (
-            int(value)
-            for name in _RATIOS
-            if isinstance(value := getattr(pipeline, name, None), (int, float))
-        ),
+        (int(value) for name in _RATIOS if isinstance(value := getattr(pipeline, name, None), (int, float))),
         8,
     )
     if channels is None:
@@ -54,7 +50,8 @@ def latent_space(pipeline: Any) -> LatentSpace | None:
             return torch.full((channels,), default)
         return torch.as_tensor(value, dtype=torch.float32, device="cpu").flatten()
 
-    mean, deviation = of_channels("latents_mean", float(settings.get("shift_factor") or 0)), of_channels("latents_std", 1)
+    mean = of_channels("latents_mean", float(settings.get("shift_factor") or 0))
+    deviation = of_channels("latents_std", 1)
     factor = settings.get("scaling_factor")
     scale = (float(factor) if isinstance(factor, (int, float)) else 1.0) / deviation
     if mean.numel() != channels or scale.numel() != channels:
@@ -88,7 +85,7 @@ def middle_frames(latents: Any, space: LatentSpace, *, size: tuple[int, int], co
 
 def _has_shape(frames: Any, height: int, width: int) -> bool:
     """Tell whether frames are as high and wide as the video's are, give or take what a grid adds."""
-    return abs(frames.shape[2] - height) <= 1 and abs(frames.shape[3] - width) <= 1
+    return bool(abs(frames.shape[2] - height) <= 1 and abs(frames.shape[3] - width) <= 1)
 
 
 def _unpacked(latents: Any, space: LatentSpace, height: int, width: int, pipeline: Any) -> Any:

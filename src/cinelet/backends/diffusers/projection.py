@@ -8,7 +8,6 @@ from typing import Any
 from cinelet.backends.diffusers.latents import LatentSpace, latent_space
 
 PICTURES = 24
-TOGETHER = 8
 SIDE_PIXELS = 64
 FIELDS = 5
 """Colours along a side of a picture, between which it is smooth."""
@@ -44,7 +43,7 @@ def fit_projection(pipeline: Any) -> Projection | None:
     side = max(SIDE_PIXELS, 4 * space.ratio)
     pictures = _pictures(side)
     with torch.inference_mode():
-        pieces = [_encoded(pipeline, part) for part in pictures.split(TOGETHER)]
+        pieces = [_encoded(pipeline, part) for part in pictures.split(1)]  # some autoencoders take no more
     latents = torch.cat([piece.float().cpu() for piece in pieces])
     if latents.shape[1] != space.channels:
         return None
@@ -73,7 +72,7 @@ def _encoded(pipeline: Any, pictures: Any) -> Any:
     given = (pictures * 2 - 1).to(device=pipeline._execution_device, dtype=vae.dtype)  # noqa: SLF001  (offloading's)
     try:
         encoded = vae.encode(given.unsqueeze(2))  # as clips of one frame
-    except (RuntimeError, ValueError, IndexError):  # of pictures, not of clips
+    except (RuntimeError, ValueError, IndexError, TypeError):  # of pictures, not of clips
         encoded = vae.encode(given)
     if hasattr(encoded, "latent_dist"):
         latents = encoded.latent_dist.mode()
