@@ -107,10 +107,8 @@ class Worker:
         self._store = store
         self._service = service
         self._courier = courier
-        self._queues = dict(queues)
+        self._queues = {**queues, **({DELIVERY_QUEUE: DELIVERIES_AT_ONCE} if REMOTE_QUEUE in queues else {})}
         self._together = together
-        if REMOTE_QUEUE in queues:
-            self._queues[DELIVERY_QUEUE] = DELIVERIES_AT_ONCE
         self._deadline_seconds = deadline_seconds
         self._grace_seconds = grace_seconds
         self._previews = previews
