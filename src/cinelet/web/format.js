@@ -1,4 +1,5 @@
 // Facts as people read them.
+import { loraLine } from "./loras.js";
 
 export function seconds(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "unknown";
@@ -52,6 +53,7 @@ export function parameterName(name) {
     frame_rate: "fps",
     native_fps: "the model's own fps",
     frames_made: "frames made",
+    lora: "LoRA",
   };
   return names[name] ?? name.replaceAll("_", " ");
 }
@@ -59,7 +61,7 @@ export function parameterName(name) {
 export function shown(value) {
   if (value === null || value === undefined) return "none";
   if (Array.isArray(value)) return value.map(shown).join(", ");
-  if (typeof value === "object") return JSON.stringify(value);
+  if (typeof value === "object") return "path" in value ? loraLine(value) : JSON.stringify(value);
   if (typeof value === "boolean") return value ? "yes" : "no";
   return String(value);
 }

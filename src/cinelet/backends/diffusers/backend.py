@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +16,13 @@ from cinelet.clock import until_ended
 from cinelet.domain.backend import Capabilities, Context, FrameRule, GeneratedVideo
 from cinelet.domain.condition import Condition, Device
 from cinelet.domain.errors import ModelUnsupportedError
+from cinelet.domain.lora import Lora
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Stage
 from cinelet.domain.request import POLICY_FIELDS, Task, VideoRequest
 
 if TYPE_CHECKING:
+    from cinelet.backends.diffusers.lora_source import ChosenLora
     from cinelet.backends.diffusers.model_folder import ModelFolder
     from cinelet.backends.diffusers.plan import Model, Plan
     from cinelet.backends.diffusers.session import Outcome, Session
@@ -87,6 +89,12 @@ class DiffusersBackend:
         if model.scheme not in {"local", "hub"}:
             return None
         return await asyncio.to_thread(revision.of_hub_model, model.name, cache_dir=self._cache_dir)
+
+    async def lora_revision(self, lora: Lora) -> str | None:
+        """Name the state of a LoRA's file; None where it is not on this machine."""
+        from cinelet.backends.diffusers import revision
+
+        return await asyncio.to_thread(revision.of_lora, lora, cache_dir=self._cache_dir)
 
     def condition(self) -> Condition:
         """Return what is loaded, and the device with its memory once torch has been loaded for a model."""
@@ -167,6 +175,7 @@ class DiffusersBackend:
     def _generate(self, request: VideoRequest, context: Context) -> GeneratedVideo:
         reference = ModelReference.parse(request.model or "")
         context.check()
+        loras = self._loras(request, reference, context)
         folder = self._folder(reference, context=context, weights=True, task=request.task)
         context.check()
         # The libraries are part of it: the first time they take longer than a small model.
@@ -187,7 +196,7 @@ class DiffusersBackend:
         session = self._opened_session()
         imported_seconds = time.monotonic() - began
         listener = Share(context, 0.0, FIRST_SHARE if upscaler else 1.0)
-        outcome = session.run(Job(plan, folder, family, classes, listener, request.quality or "balanced"))
+        outcome = session.run(Job(plan, folder, family, classes, listener, request.quality or "balanced", loras))
         if upscaler:
             plan = replace(plan, adjustments=tuple(change for change in plan.adjustments if change.parameter != "size"))
             rest = Share(context, FIRST_SHARE, 1.0)
@@ -232,6 +241,16 @@ class DiffusersBackend:
             },
             revision=folder.revision,
         )
+
+    def _loras(self, request: VideoRequest, reference: ModelReference, context: Context) -> Sequence[ChosenLora]:
+        """Bring the LoRAs here, if the model takes any; that is known before its weights come."""
+        from cinelet.backends.diffusers.lora_source import find_loras
+
+        if not request.lora:
+            return ()
+        model = self._folder(reference, context=context, weights=False, task=request.task)
+        place = {"token": self._hf_token, "endpoint": self._endpoint}
+        return find_loras(request.lora, model, cache_dir=self._cache_dir, **place, context=context)
 
     def _opened_session(self) -> Session:
         from cinelet.backends.diffusers.model_cache import ModelCache
@@ -288,6 +307,7 @@ class DiffusersBackend:
         from cinelet.backends.diffusers.arguments import arguments_of, true_guidance
         from cinelet.backends.diffusers.families import family_of
         from cinelet.backends.diffusers.grid import grid_of
+        from cinelet.backends.diffusers.lora_source import takes_lora
         from cinelet.backends.diffusers.plan import Model
 
         family = family_of(folder.class_name)
@@ -299,6 +319,7 @@ class DiffusersBackend:
             arguments=arguments,
             grid=grid_of(folder, family, defaults),
             has_guider="guider" in folder.components and arguments.guidance is None,
+            takes_lora=takes_lora(classes[task], folder.components),
             can_continue=Task.IMAGE_TO_VIDEO in classes,
         )
 

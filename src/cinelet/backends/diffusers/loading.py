@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cinelet.backends.diffusers.arguments import find_class
+from cinelet.backends.diffusers.component_classes import check_classes
 from cinelet.backends.diffusers.devices import give_back, is_out_of_memory
 from cinelet.backends.diffusers.model_folder import ModelFolder
 from cinelet.backends.diffusers.placement import Placement, place
@@ -53,6 +54,7 @@ def _load(
 ) -> Any:
     import torch
 
+    check_classes(folder)
     _check_complete(folder)
     cls: Any = find_class(folder.class_name, folder.reference)
     settings = {"use_safetensors": True, "local_files_only": True}

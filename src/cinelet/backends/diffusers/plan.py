@@ -70,6 +70,7 @@ class Model:
     has_guider: bool
     can_continue: bool
     """Whether a clip can go on from its end, by the image task or the family's condition pipeline."""
+    takes_lora: bool = False
 
     @property
     def native_fps(self) -> float | None:
@@ -94,6 +95,7 @@ class Model:
         names |= {"guidance_scale"} if takes.guidance or self.has_guider else set()
         names |= {"num_inference_steps"} if self.family.steps_by_stage else set()
         names |= {"image", "image_fit"} if takes.image else set()
+        names |= {"lora"} if self.takes_lora else set()
         return frozenset(names)
 
 

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 from cinelet.backends.diffusers import devices, running
 from cinelet.backends.diffusers.arguments import find_class
 from cinelet.backends.diffusers.families import Family
+from cinelet.backends.diffusers.glimpses import Glimpses
+from cinelet.backends.diffusers.lora import LoraShelf
+from cinelet.backends.diffusers.lora_source import ChosenLora, applied_of
 from cinelet.backends.diffusers.model_cache import Loaded, ModelCache
 from cinelet.backends.diffusers.model_folder import ModelFolder
 from cinelet.backends.diffusers.plan import Plan
@@ -42,6 +45,7 @@ class Job:
     classes: Mapping[Task, type]
     context: Listener
     quality: Quality
+    loras: Sequence[ChosenLora] = ()
 
     @property
     def alike(self) -> Hashable | None:
@@ -55,6 +59,7 @@ class Job:
         return (
             str(self.folder.path), self.folder.revision, plan.task, plan.windows[0].frames, plan.guider_guidance,
             self.quality, texts, repr(sorted(same.items())),
+            repr(applied_of(self.loras)),
         )  # fmt: skip
 
     def working(self, precision: Precision) -> Working:
@@ -78,6 +83,8 @@ class Session:
 
     def __init__(self, models: ModelCache, *, most_together: int) -> None:
         self.models = models
+        self._loras = LoraShelf()
+        self._glimpses = Glimpses()
         self._turns: Turns[Job, Outcome] = Turns(self._run, most=most_together)
         self._too_many: dict[Hashable, int] = {}
         """How many of a kind the memory did not hold."""
@@ -158,7 +165,12 @@ class Session:
         family = job.family
         condition = find_class(family.condition_class, job.folder.reference) if family.condition_class else None
         plans = [turn.work.plan for turn in turns]
-        with devices.peak_of(self.models.device) as peak:
+        contexts = [turn.work.context for turn in turns]
+        with (
+            self._loras.applied(loaded.pipeline, job.loras) as told,
+            self._glimpses.shown(loaded.pipeline, contexts, size=job.plan.size),
+            devices.peak_of(self.models.device) as peak,
+        ):
             clips: Sequence[running.Clip | CineletError] = (
                 running.run_together(plans, loaded.pipeline, job.classes, reporter)
                 if len(plans) > 1
@@ -167,7 +179,9 @@ class Session:
         if peak.bytes is not None:
             loaded.peaks[job.alike] = max(loaded.peaks.get(job.alike, 0), peak.bytes // len(turns))
         reporter.context.report(Stage.DECODING, DENOISED, measured=False)
+        adjustments = (*adjustments, *told)
         applied: dict[str, Any] = {"precision": loaded.precision.name, "placement": loaded.placement.words}
+        applied |= applied_of(job.loras)
         if len(turns) > 1:
             applied["together"] = len(turns)
         if peak.bytes is not None:
