@@ -11,8 +11,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from cinelet.backends.diffusers.latents import middle_frames
+from cinelet.backends.diffusers.progress import Watcher
 from cinelet.backends.diffusers.projection import Projection, fit_projection
-from cinelet.domain.backend import Context
 from cinelet.observability.logs import get_logger
 
 SIDE_PIXELS = 160
@@ -32,7 +32,7 @@ class Glimpses:
         self._projections: WeakKeyDictionary[Any, Projection | None] = WeakKeyDictionary()
 
     @contextmanager
-    def shown(self, pipeline: Any, contexts: Sequence[Context], *, size: tuple[int, int]) -> Iterator[None]:
+    def shown(self, pipeline: Any, contexts: Sequence[Watcher], *, size: tuple[int, int]) -> Iterator[None]:
         """Show each context its video at some of the steps within. size: (width, height) of the videos in pixels."""
         wanted = any(context.previews for context in contexts)
         projection = self._projection(pipeline) if wanted else None
@@ -67,7 +67,7 @@ class _Drawing:
     """Draws the videos of one run, as often as their share of its time allows."""
 
     def __init__(
-        self, projection: Projection, pipeline: Any, contexts: Sequence[Context], size: tuple[int, int]
+        self, projection: Projection, pipeline: Any, contexts: Sequence[Watcher], size: tuple[int, int]
     ) -> None:
         self._projection = projection
         self._pipeline = pipeline

@@ -26,6 +26,21 @@ class Listener(Protocol):
         """Tell how far the run is."""
 
 
+class Watcher(Listener, Protocol):
+    """As much of a context as a job needs: it may look at pictures of what is being made."""
+
+    @property
+    def previews(self) -> bool:
+        """Whether somebody looks."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody wants it any more."""
+
+    def show(self, preview: bytes) -> None:
+        """Give the next report a picture."""
+
+
 class StepReporter:
     """Makes the bars of a generation's runs, and keeps the time of its stages.
 

@@ -17,7 +17,7 @@ from cinelet.backends.diffusers.model_cache import Loaded, ModelCache
 from cinelet.backends.diffusers.model_folder import ModelFolder
 from cinelet.backends.diffusers.plan import Plan
 from cinelet.backends.diffusers.precision import Precision
-from cinelet.backends.diffusers.progress import DENOISED, Listener, StepReporter
+from cinelet.backends.diffusers.progress import DENOISED, StepReporter, Watcher
 from cinelet.backends.diffusers.prompt_length import cut_prompt
 from cinelet.backends.diffusers.quiet import quiet_libraries
 from cinelet.backends.diffusers.running import DeviceFullError
@@ -43,7 +43,7 @@ class Job:
     folder: ModelFolder
     family: Family
     classes: Mapping[Task, type]
-    context: Listener
+    context: Watcher
     quality: Quality
     loras: Sequence[ChosenLora] = ()
 
@@ -167,6 +167,7 @@ class Session:
         plans = [turn.work.plan for turn in turns]
         contexts = [turn.work.context for turn in turns]
         with (
+            running.own_scheduler(loaded.pipeline),
             self._loras.applied(loaded.pipeline, job.loras) as told,
             self._glimpses.shown(loaded.pipeline, contexts, size=job.plan.size),
             devices.peak_of(self.models.device) as peak,
