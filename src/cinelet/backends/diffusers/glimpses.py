@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import io
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from cinelet.backends.diffusers.latents import middle_frames
+from cinelet.backends.diffusers.progress import Observe, ignore
 from cinelet.backends.diffusers.projection import Projection, fit_projection
 from cinelet.domain.backend import Context
 from cinelet.observability.logs import get_logger
@@ -31,17 +31,16 @@ class Glimpses:
     def __init__(self) -> None:
         self._projections: WeakKeyDictionary[Any, Projection | None] = WeakKeyDictionary()
 
-    @contextmanager
-    def shown(self, pipeline: Any, contexts: Sequence[Context], *, size: tuple[int, int]) -> Iterator[None]:
-        """Show each context its video at some of the steps within. size: (width, height) of the videos in pixels."""
+    def observer(self, pipeline: Any, contexts: Sequence[Context], *, size: tuple[int, int]) -> Observe:
+        """Return what is to be called with the scheduler of a run: it then shows each context its video.
+
+        size: (width, height) of the videos in pixels.
+        """
         wanted = any(context.previews for context in contexts)
         projection = self._projection(pipeline) if wanted else None
         if projection is None:
-            yield
-            return
-        drawing = _Drawing(projection, pipeline, contexts, size)
-        with _observed(pipeline.scheduler, drawing.take):
-            yield
+            return ignore
+        return functools.partial(_observe, take=_Drawing(projection, pipeline, contexts, size).take)
 
     def _projection(self, pipeline: Any) -> Projection | None:
         if pipeline not in self._projections:
@@ -131,9 +130,8 @@ def _picture(colours: Any, size: tuple[int, int]) -> bytes:
     return file.getvalue()
 
 
-@contextmanager
-def _observed(scheduler: Any, take: Any) -> Iterator[None]:
-    """Call `take` with each step of a scheduler, and with what gives the latents that it leads to."""
+def _observe(scheduler: Any, *, take: Any) -> None:
+    """Call `take` with each step of a scheduler, which is a run's own, and with what gives the latents it leads to."""
     own = type(scheduler)
 
     @functools.wraps(own.step)  # pipelines read what it takes from its signature
@@ -146,10 +144,6 @@ def _observed(scheduler: Any, take: Any) -> Iterator[None]:
 
     # Not an attribute of the scheduler: a copy of it would then make the steps of the one that it was copied from.
     scheduler.__class__ = type(own.__name__, (own,), {"step": step, "__module__": own.__module__})
-    try:
-        yield
-    finally:
-        scheduler.__class__ = own
 
 
 def _estimated(scheduler: Any, result: Any, arguments: Sequence[Any], options: dict[str, Any]) -> Any:

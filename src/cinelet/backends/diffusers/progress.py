@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, Self
 
 from cinelet.domain.progress import Stage
@@ -12,6 +12,14 @@ LOADED = 0.02
 DENOISED = 0.9
 DECODED = 0.95
 """Fractions of the whole at the ends of stages. Denoising is measured; loading and decoding report no steps."""
+
+
+Observe = Callable[[Any], None]
+"""Is called with the scheduler of each run, before its first step."""
+
+
+def ignore(_: Any) -> None:
+    """Observe nothing."""
 
 
 class Listener(Protocol):
@@ -40,6 +48,7 @@ class StepReporter:
         self.steps_done = 0
         self.denoising_seconds = 0.0
         self.decoding_seconds = 0.0
+        self.observe: Observe = ignore
         self._bars = 0
         self._callback_bar: _Bar | None = None
         self._decoding = False

@@ -192,6 +192,7 @@ def _prepared(pipeline: Any, *, seeds: Sequence[int], guidance: float | None, re
     # A copy: some schedulers keep the last steps' tensors, which would stay in memory after the run.
     if "scheduler" in before:
         pipeline.scheduler = copy.deepcopy(pipeline.scheduler)
+        reporter.observe(pipeline.scheduler)
     try:
         # Some families draw from the global generator as well; the caller's numbers go on as if nothing had run.
         with torch.random.fork_rng(devices=devices):

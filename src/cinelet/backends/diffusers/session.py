@@ -166,11 +166,8 @@ class Session:
         condition = find_class(family.condition_class, job.folder.reference) if family.condition_class else None
         plans = [turn.work.plan for turn in turns]
         contexts = [turn.work.context for turn in turns]
-        with (
-            self._loras.applied(loaded.pipeline, job.loras) as told,
-            self._glimpses.shown(loaded.pipeline, contexts, size=job.plan.size),
-            devices.peak_of(self.models.device) as peak,
-        ):
+        reporter.observe = self._glimpses.observer(loaded.pipeline, contexts, size=job.plan.size)
+        with self._loras.applied(loaded.pipeline, job.loras) as told, devices.peak_of(self.models.device) as peak:
             clips: Sequence[running.Clip | CineletError] = (
                 running.run_together(plans, loaded.pipeline, job.classes, reporter)
                 if len(plans) > 1
