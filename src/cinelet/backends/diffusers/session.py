@@ -202,6 +202,16 @@ class _Company:
     def __init__(self, turns: Sequence[Turn[Job, Outcome]]) -> None:
         self._turns = turns
 
+    @property
+    def previews(self) -> bool:
+        """Whether anybody would look."""
+        return any(turn.work.context.previews for turn in self._turns)
+
+    def show(self, preview: bytes) -> None:
+        """Show the same to everybody; each has a picture of its own by its own context."""
+        for turn in alive(self._turns):
+            turn.work.context.show(preview)
+
     def check(self) -> None:
         """Raise if the run is to stop."""
         check_company(self._turns)

@@ -139,6 +139,15 @@ class Share:
         self._end = end
         self._note = note
 
+    @property
+    def previews(self) -> bool:
+        """Whether somebody would look."""
+        return self._whole.previews
+
+    def show(self, preview: bytes) -> None:
+        """Give the next report a picture."""
+        self._whole.show(preview)
+
     def check(self) -> None:
         """Raise when it is time to stop."""
         self._whole.check()
