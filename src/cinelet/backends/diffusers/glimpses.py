@@ -75,7 +75,7 @@ class _Drawing:
         self._drawn = 0.0
         self._spent = 0.0
         self._most = 0.0
-        self._known = True
+        self._complained = False
 
     def take(self, scheduler: Any, estimated: Any) -> None:
         """Draw the latents, if it is time to. estimated: what they would be without their noise."""
@@ -83,8 +83,6 @@ class _Drawing:
         if self._began is None:
             self._began = now
         elif now - self._drawn < LEAST_SECONDS or self._spent + self._most > SHARE * (now - self._began):
-            return
-        if not self._known:
             return
         latents = estimated()
         if latents.device.type == "cuda":
@@ -96,9 +94,11 @@ class _Drawing:
         try:
             self._draw(latents)
         except Exception as error:  # noqa: BLE001  (without pictures the video is as good)
-            self._known = False
-            why = f"{type(error).__name__}: {error!s:.200}"
-            _logger.info("A preview failed", extra={"scheduler": type(scheduler).__name__, "reason": why})
+            # A later step may be another: some begin with fewer pixels.
+            if not self._complained:
+                self._complained = True
+                why = f"{type(error).__name__}: {error!s:.200}"
+                _logger.info("A preview failed", extra={"scheduler": type(scheduler).__name__, "reason": why})
         self._drawn = time.monotonic()
         self._most = max(self._most, self._drawn - now)
         self._spent += self._drawn - now
