@@ -68,7 +68,8 @@ def test_every_family_shows_something_and_makes_the_same_video(
         return
     assert pictures[0].stage is Stage.DENOISING
     with Image.open(io.BytesIO(pictures[0].preview or b"")) as image:
-        assert (image.format, max(image.size)) == ("WEBP", 64)
+        assert image.format == "WEBP"
+        assert 64 <= max(image.size) <= 160
 
 
 def test_the_picture_is_of_what_the_video_shows(backend: DiffusersBackend, tmp_path: Path) -> None:
