@@ -17,7 +17,7 @@ def layers_of(model: Path, part: str = "transformer", *, kind: str = "to_q") -> 
     """Return the shapes of some layers of a model's part, by their names."""
     header = read_tensor_header(model / part / "diffusion_pytorch_model.safetensors", max_header_bytes=10_000_000)
     shapes = {name.removesuffix(".weight"): tensor.shape for name, tensor in header.tensors.items()}
-    return {name: shape for name, shape in shapes.items() if name.endswith(f".{kind}")}
+    return {name: shape for name, shape in shapes.items() if name.endswith((f".{kind}", ".to_query"))}
 
 
 def write_lora(

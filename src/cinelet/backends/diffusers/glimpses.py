@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 import io
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from cinelet.backends.diffusers.latents import middle_frames
-from cinelet.backends.diffusers.progress import Watcher
+from cinelet.backends.diffusers.progress import Listener, Observe, ignore
 from cinelet.backends.diffusers.projection import Projection, fit_projection
 from cinelet.observability.logs import get_logger
 
@@ -31,17 +30,16 @@ class Glimpses:
     def __init__(self) -> None:
         self._projections: WeakKeyDictionary[Any, Projection | None] = WeakKeyDictionary()
 
-    @contextmanager
-    def shown(self, pipeline: Any, contexts: Sequence[Watcher], *, size: tuple[int, int]) -> Iterator[None]:
-        """Show each context its video at some of the steps within. size: (width, height) of the videos in pixels."""
+    def observer(self, pipeline: Any, contexts: Sequence[Listener], *, size: tuple[int, int]) -> Observe:
+        """Return what is to be called with the scheduler of a run: it then shows each context its video.
+
+        size: (width, height) of the videos in pixels.
+        """
         wanted = any(context.previews for context in contexts)
         projection = self._projection(pipeline) if wanted else None
         if projection is None:
-            yield
-            return
-        drawing = _Drawing(projection, pipeline, contexts, size)
-        with _observed(pipeline.scheduler, drawing.take):
-            yield
+            return ignore
+        return functools.partial(_observe, take=_Drawing(projection, pipeline, contexts, size).take)
 
     def _projection(self, pipeline: Any) -> Projection | None:
         if pipeline not in self._projections:
@@ -67,7 +65,7 @@ class _Drawing:
     """Draws the videos of one run, as often as their share of its time allows."""
 
     def __init__(
-        self, projection: Projection, pipeline: Any, contexts: Sequence[Watcher], size: tuple[int, int]
+        self, projection: Projection, pipeline: Any, contexts: Sequence[Listener], size: tuple[int, int]
     ) -> None:
         self._projection = projection
         self._pipeline = pipeline
@@ -77,7 +75,7 @@ class _Drawing:
         self._drawn = 0.0
         self._spent = 0.0
         self._most = 0.0
-        self._known = True
+        self._complained = False
 
     def take(self, scheduler: Any, estimated: Any) -> None:
         """Draw the latents, if it is time to. estimated: what they would be without their noise."""
@@ -85,8 +83,6 @@ class _Drawing:
         if self._began is None:
             self._began = now
         elif now - self._drawn < LEAST_SECONDS or self._spent + self._most > SHARE * (now - self._began):
-            return
-        if not self._known:
             return
         latents = estimated()
         if latents.device.type == "cuda":
@@ -98,9 +94,11 @@ class _Drawing:
         try:
             self._draw(latents)
         except Exception as error:  # noqa: BLE001  (without pictures the video is as good)
-            self._known = False
-            why = f"{type(error).__name__}: {error!s:.200}"
-            _logger.info("A preview failed", extra={"scheduler": type(scheduler).__name__, "reason": why})
+            # A later step may be another: some begin with fewer pixels.
+            if not self._complained:
+                self._complained = True
+                why = f"{type(error).__name__}: {error!s:.200}"
+                _logger.info("A preview failed", extra={"scheduler": type(scheduler).__name__, "reason": why})
         self._drawn = time.monotonic()
         self._most = max(self._most, self._drawn - now)
         self._spent += self._drawn - now
@@ -116,7 +114,7 @@ class _Drawing:
         if not frames:
             raise ValueError(f"latents of shape {tuple(latents.shape)}")
         for frame, context in zip(frames, self._contexts, strict=True):
-            if context.previews and not context.cancelled:
+            if context.previews:
                 context.show(_picture(self._projection.colours(frame), self._size))
 
 
@@ -131,9 +129,8 @@ def _picture(colours: Any, size: tuple[int, int]) -> bytes:
     return file.getvalue()
 
 
-@contextmanager
-def _observed(scheduler: Any, take: Any) -> Iterator[None]:
-    """Call `take` with each step of a scheduler, and with what gives the latents that it leads to."""
+def _observe(scheduler: Any, *, take: Any) -> None:
+    """Call `take` with each step of a scheduler, which is a run's own, and with what gives the latents it leads to."""
     own = type(scheduler)
 
     @functools.wraps(own.step)  # pipelines read what it takes from its signature
@@ -146,10 +143,6 @@ def _observed(scheduler: Any, take: Any) -> Iterator[None]:
 
     # Not an attribute of the scheduler: a copy of it would then make the steps of the one that it was copied from.
     scheduler.__class__ = type(own.__name__, (own,), {"step": step, "__module__": own.__module__})
-    try:
-        yield
-    finally:
-        scheduler.__class__ = own
 
 
 def _estimated(scheduler: Any, result: Any, arguments: Sequence[Any], options: dict[str, Any]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, Self
 
 from cinelet.domain.progress import Stage
@@ -14,8 +14,23 @@ DECODED = 0.95
 """Fractions of the whole at the ends of stages. Denoising is measured; loading and decoding report no steps."""
 
 
+Observe = Callable[[Any], None]
+"""Is called with the scheduler of each run, before its first step."""
+
+
+def ignore(_: Any) -> None:
+    """Observe nothing."""
+
+
 class Listener(Protocol):
     """As much of a context as a run needs."""
+
+    @property
+    def previews(self) -> bool:
+        """Whether somebody would look at pictures of what is being made."""
+
+    def show(self, preview: bytes) -> None:
+        """Give the next report a picture."""
 
     def check(self) -> None:
         """Raise when it is time to stop."""
@@ -24,21 +39,6 @@ class Listener(Protocol):
         self, stage: Stage, fraction: float, *, step: int = 0, steps: int = 0, measured: bool = True, note: str = ""
     ) -> None:
         """Tell how far the run is."""
-
-
-class Watcher(Listener, Protocol):
-    """As much of a context as a job needs: it may look at pictures of what is being made."""
-
-    @property
-    def previews(self) -> bool:
-        """Whether somebody looks."""
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether nobody wants it any more."""
-
-    def show(self, preview: bytes) -> None:
-        """Give the next report a picture."""
 
 
 class StepReporter:
@@ -55,6 +55,7 @@ class StepReporter:
         self.steps_done = 0
         self.denoising_seconds = 0.0
         self.decoding_seconds = 0.0
+        self.observe: Observe = ignore
         self._bars = 0
         self._callback_bar: _Bar | None = None
         self._decoding = False

@@ -182,21 +182,6 @@ def _clip_of(output: Any, name: str) -> Clip | CineletError:
 
 
 @contextmanager
-def own_scheduler(pipeline: Any) -> Iterator[None]:
-    """Have the steps within made by a copy: some schedulers keep the last ones' tensors, which would stay in memory."""
-    scheduler = getattr(pipeline, "scheduler", None)
-    if scheduler is None:
-        yield
-        return
-    # Past the pipeline's own way of setting a component, which notes it in the configuration.
-    vars(pipeline)["scheduler"] = copy.deepcopy(scheduler)
-    try:
-        yield
-    finally:
-        vars(pipeline)["scheduler"] = scheduler
-
-
-@contextmanager
 def _prepared(pipeline: Any, *, seeds: Sequence[int], guidance: float | None, reporter: StepReporter) -> Iterator[Any]:
     """Put bar, guidance and random numbers in place, and back afterwards; yields the generator, a list for several."""
     import torch
@@ -204,6 +189,10 @@ def _prepared(pipeline: Any, *, seeds: Sequence[int], guidance: float | None, re
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     before = dict(vars(pipeline))
     pipeline.progress_bar = reporter.bar
+    # A copy: some schedulers keep the last steps' tensors, which would stay in memory after the run.
+    if "scheduler" in before:
+        pipeline.scheduler = copy.deepcopy(pipeline.scheduler)
+        reporter.observe(pipeline.scheduler)
     try:
         # Some families draw from the global generator as well; the caller's numbers go on as if nothing had run.
         with torch.random.fork_rng(devices=devices):

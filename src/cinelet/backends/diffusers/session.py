@@ -17,7 +17,7 @@ from cinelet.backends.diffusers.model_cache import Loaded, ModelCache
 from cinelet.backends.diffusers.model_folder import ModelFolder
 from cinelet.backends.diffusers.plan import Plan
 from cinelet.backends.diffusers.precision import Precision
-from cinelet.backends.diffusers.progress import DENOISED, StepReporter, Watcher
+from cinelet.backends.diffusers.progress import DENOISED, Listener, StepReporter
 from cinelet.backends.diffusers.prompt_length import cut_prompt
 from cinelet.backends.diffusers.quiet import quiet_libraries
 from cinelet.backends.diffusers.running import DeviceFullError
@@ -43,7 +43,7 @@ class Job:
     folder: ModelFolder
     family: Family
     classes: Mapping[Task, type]
-    context: Watcher
+    context: Listener
     quality: Quality
     loras: Sequence[ChosenLora] = ()
 
@@ -166,12 +166,8 @@ class Session:
         condition = find_class(family.condition_class, job.folder.reference) if family.condition_class else None
         plans = [turn.work.plan for turn in turns]
         contexts = [turn.work.context for turn in turns]
-        with (
-            running.own_scheduler(loaded.pipeline),
-            self._loras.applied(loaded.pipeline, job.loras) as told,
-            self._glimpses.shown(loaded.pipeline, contexts, size=job.plan.size),
-            devices.peak_of(self.models.device) as peak,
-        ):
+        reporter.observe = self._glimpses.observer(loaded.pipeline, contexts, size=job.plan.size)
+        with self._loras.applied(loaded.pipeline, job.loras) as told, devices.peak_of(self.models.device) as peak:
             clips: Sequence[running.Clip | CineletError] = (
                 running.run_together(plans, loaded.pipeline, job.classes, reporter)
                 if len(plans) > 1
@@ -205,6 +201,16 @@ class _Company:
 
     def __init__(self, turns: Sequence[Turn[Job, Outcome]]) -> None:
         self._turns = turns
+
+    @property
+    def previews(self) -> bool:
+        """Whether anybody would look."""
+        return any(turn.work.context.previews for turn in self._turns)
+
+    def show(self, preview: bytes) -> None:
+        """Show the same to everybody; each has a picture of its own by its own context."""
+        for turn in alive(self._turns):
+            turn.work.context.show(preview)
 
     def check(self) -> None:
         """Raise if the run is to stop."""

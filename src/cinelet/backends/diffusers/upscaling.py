@@ -15,7 +15,7 @@ from cinelet.backends.diffusers.arguments import find_class
 from cinelet.backends.diffusers.families import Family, family_of
 from cinelet.backends.diffusers.model_folder import ModelFolder
 from cinelet.backends.diffusers.plan import Model, Plan, Window, make_plan
-from cinelet.backends.diffusers.progress import Watcher
+from cinelet.backends.diffusers.progress import Listener
 from cinelet.backends.diffusers.session import Job, Outcome, Session
 from cinelet.domain.errors import ModelUnsupportedError
 from cinelet.domain.progress import Stage
@@ -57,7 +57,7 @@ class Upscaler:
         return request.model_copy(update=sides)
 
     def upscaled(
-        self, request: VideoRequest, plan: Plan, first: Outcome, listener: Watcher, session: Session
+        self, request: VideoRequest, plan: Plan, first: Outcome, listener: Listener, session: Session
     ) -> Outcome:
         """Return what the second model makes of the first one's clip. plan: that the first one followed."""
         began = time.monotonic()
@@ -110,7 +110,7 @@ class Upscaler:
         )
 
     def _job(
-        self, request: VideoRequest, plan: Plan, piece: NDArray[np.uint8], size: tuple[int, int], listener: Watcher
+        self, request: VideoRequest, plan: Plan, piece: NDArray[np.uint8], size: tuple[int, int], listener: Listener
     ) -> Job:
         pictures = [Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS) for frame in piece]
         whole = replace(plan, arguments={**plan.arguments, "video": pictures}, windows=(Window(len(pictures)),))
@@ -133,11 +133,20 @@ class Upscaler:
 class Share:
     """A part of a generation's progress, as a whole one."""
 
-    def __init__(self, whole: Watcher, begin: float, end: float, *, note: str = "") -> None:
+    def __init__(self, whole: Listener, begin: float, end: float, *, note: str = "") -> None:
         self._whole = whole
         self._begin = begin
         self._end = end
         self._note = note
+
+    @property
+    def previews(self) -> bool:
+        """Whether somebody would look."""
+        return self._whole.previews
+
+    def show(self, preview: bytes) -> None:
+        """Give the next report a picture."""
+        self._whole.show(preview)
 
     def check(self) -> None:
         """Raise when it is time to stop."""
@@ -150,20 +159,6 @@ class Share:
         of_whole = self._begin + (self._end - self._begin) * fraction
         note = ", ".join(filter(None, (self._note, note)))
         self._whole.report(stage, of_whole, step=step, steps=steps, measured=measured, note=note)
-
-    @property
-    def previews(self) -> bool:
-        """Whether somebody looks at pictures."""
-        return self._whole.previews
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether nobody wants the whole any more."""
-        return self._whole.cancelled
-
-    def show(self, preview: bytes) -> None:
-        """Give the next report a picture."""
-        self._whole.show(preview)
 
 
 def as_upscaler(folder: ModelFolder, build: BuildModel) -> Upscaler:
