@@ -100,3 +100,16 @@ def test_a_handle_can_be_forgotten(tmp_path: Path) -> None:
     asyncio.run(context.save_handle(None))
     assert context.handle is None
     assert kept == [None]
+
+
+def test_a_share_of_the_work_is_told_as_a_part_of_the_whole(tmp_path):
+    seen: list[Progress] = []
+    whole = Context(tmp_path, on_progress=seen.append, previews=True)
+    part = whole.share(0.5, 1.0, note="one").share(0.0, 0.5)
+    part.report(Stage.DENOISING, 0.5, step=1, steps=2, note="two")
+    assert (seen[0].fraction, seen[0].step, seen[0].steps, seen[0].note) == (0.625, 1, 2, "one, two")
+    assert part.previews
+    assert part.latest is whole.latest
+    whole.cancel()
+    with pytest.raises(GenerationCancelledError):
+        part.check()

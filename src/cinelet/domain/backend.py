@@ -140,6 +140,7 @@ class Context:
         self._deadline_seconds = deadline_seconds
         self._on_progress = on_progress
         self._on_handle = on_handle
+        self._begin, self._end, self._note = 0.0, 1.0, ""
 
     def within(self, seconds: float | None) -> Context:
         """Return this context with a deadline that is no later than in `seconds`; all else is shared with it."""
@@ -149,6 +150,14 @@ class Context:
             bounded._deadline = self._monotonic() + seconds  # noqa: SLF001  (of its own class)
             bounded._deadline_seconds = seconds  # noqa: SLF001
         return bounded
+
+    def share(self, begin: float, end: float, *, note: str = "") -> Context:
+        """Return this context for a part of the work: what it is told of the part is a fraction of the whole."""
+        part = copy.copy(self)
+        length = self._end - self._begin
+        part._begin, part._end = self._begin + length * begin, self._begin + length * end  # noqa: SLF001  (its own class)
+        part._note = note or self._note  # noqa: SLF001
+        return part
 
     @property
     def handle(self) -> Handle | None:
@@ -166,6 +175,8 @@ class Context:
         """Tell whoever listens. A fraction below an earlier one is raised to it: progress only grows."""
         with self._shared.lock:
             floor = self.latest.fraction if self.latest else 0.0
+            fraction = self._begin + (self._end - self._begin) * fraction
+            note = ", ".join(filter(None, (self._note, note)))
             preview, self._shared.preview = self._shared.preview, None
             progress = Progress(stage, min(max(fraction, floor), 1.0), step, steps, measured, note, preview)
             self._shared.latest = progress

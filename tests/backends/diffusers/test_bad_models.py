@@ -56,14 +56,25 @@ def in_config(model: Path, component: str, **changes: Any) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
+def emptied(model: Path) -> Path:
+    shutil.rmtree(model)
+    model.mkdir()
+    return model
+
+
+def mapped_to_code(model: Path) -> None:
+    in_config(model, "text_encoder", auto_map={"AutoModel": "modeling.Evil"}, architectures=["Evil"])
+    (model / "text_encoder" / "modeling.py").write_text("raise SystemExit('run')")
+
+
 BROKEN: dict[str, tuple[Callable[[Path], object], type[CineletError], str]] = {
     "an empty directory": (
-        lambda model: [shutil.rmtree(model), model.mkdir()],
+        emptied,
         ModelNotFoundError,
         "no diffusers model, it has no model_index.json",
     ),
     "a directory of pictures": (
-        lambda model: [shutil.rmtree(model), model.mkdir(), (model / "cat.png").write_bytes(b"\x89PNG")],
+        lambda model: (emptied(model) / "cat.png").write_bytes(b"\x89PNG"),
         ModelNotFoundError,
         "no diffusers model",
     ),
@@ -98,10 +109,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], type[CineletError], str]] = {
         "does not load: .*LTX9Transformer3DModel",
     ),
     "an encoder that would map to code": (
-        lambda model: [
-            in_config(model, "text_encoder", auto_map={"AutoModel": "modeling.Evil"}, architectures=["Evil"]),
-            (model / "text_encoder" / "modeling.py").write_text("raise SystemExit('run')"),
-        ],
+        mapped_to_code,
         ModelUnsupportedError,
         "text_encoder brings Python code, which is never run",
     ),

@@ -15,7 +15,7 @@ import pytest
 from cinelet.backends.diffusers.quiet import quiet_libraries
 from docs.families import DOCUMENT, FINDINGS, written
 from tests.backends.diffusers.stand_ins import stand_ins
-from tests.backends.diffusers.trial import SIDE, Trial, findings, nature
+from tests.backends.diffusers.trial import FPS, SIDE, Trial, findings, nature
 from tests.backends.diffusers.video_pipelines import refused_pipelines, video_pipelines
 from tests.conftest import TinyPipeline
 from tests.tiny_pipelines import TASKS
@@ -37,7 +37,7 @@ def trial(request: pytest.FixtureRequest, tiny_pipeline: TinyPipeline, tmp_path:
 
 def test_a_pipeline_makes_videos_as_it_is_asked(trial: Trial) -> None:
     found = findings(trial)
-    assert found["frames"] == 8
+    assert found["frames"] == FPS
     changed = [size for size in found["size_changed"] if size is not None]
     if found["size_changed"] != [None]:
         assert found["size"] == (changed or [f"{SIDE}x{SIDE}"])[0]

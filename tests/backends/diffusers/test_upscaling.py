@@ -16,7 +16,6 @@ import pytest
 from cinelet.backends.diffusers import DiffusersBackend
 from cinelet.backends.diffusers.families import FAMILIES
 from cinelet.backends.diffusers.session import Job, Outcome, Session
-from cinelet.backends.diffusers.upscaling import Share
 from cinelet.domain.backend import Context, GeneratedVideo
 from cinelet.domain.errors import GenerationCancelledError, ModelNotFoundError, ModelUnsupportedError
 from cinelet.domain.progress import Progress, Stage
@@ -175,12 +174,3 @@ def test_progress_spans_both_models_and_a_cancel_stops_either(
     with pytest.raises(GenerationCancelledError):
         generate(backend, first, tmp_path / "stopped", context, upscaler=second)
     assert list((tmp_path / "stopped").iterdir()) == []
-
-
-def test_a_share_of_the_progress_is_told_as_a_part_of_the_whole(tmp_path: Path) -> None:
-    seen: list[Progress] = []
-    Share(Share(Context(tmp_path, on_progress=seen.append), 0.5, 1.0), 0.0, 0.5, note="one").report(
-        Stage.DENOISING, 0.5, step=1, steps=2, note="two"
-    )
-    (progress,) = seen
-    assert (progress.fraction, progress.step, progress.steps, progress.note) == (0.625, 1, 2, "one, two")

@@ -27,6 +27,7 @@ _FRAMES = {"num_frames", "chunk_partition", "video_length"}
 
 STEPS = 2
 SIDE = 64
+FPS = 4
 
 
 @dataclass
@@ -40,10 +41,10 @@ class Trial:
 
     def __post_init__(self) -> None:
         slow = Path(shutil.copytree(self.model, self.folder / "model"))
-        (slow / "cinelet.json").write_text('{"native_fps": 8}')
+        (slow / "cinelet.json").write_text(json.dumps({"native_fps": FPS}))
         self.backend = DiffusersBackend(device="cpu")
         self.case = ContractCase(
-            f"local:{slow}", self.task, {"width": SIDE, "height": SIDE, "num_inference_steps": STEPS}
+            f"local:{slow}", self.task, {"width": SIDE, "height": SIDE, "num_inference_steps": STEPS, "fps": FPS}
         )
         self._count = 0
 

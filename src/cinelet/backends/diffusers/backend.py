@@ -185,7 +185,7 @@ class DiffusersBackend:
         from cinelet.backends.diffusers.families import family_of
         from cinelet.backends.diffusers.plan import make_plan
         from cinelet.backends.diffusers.session import Job
-        from cinelet.backends.diffusers.upscaling import FIRST_SHARE, Share
+        from cinelet.backends.diffusers.upscaling import FIRST_SHARE
 
         family = family_of(folder.class_name)
         classes = pipeline_classes(folder, family)
@@ -195,12 +195,11 @@ class DiffusersBackend:
         plan = make_plan(smaller, self._model(folder, classes, request.task))
         session = self._opened_session()
         imported_seconds = time.monotonic() - began
-        listener = Share(context, 0.0, FIRST_SHARE if upscaler else 1.0)
-        outcome = session.run(Job(plan, folder, family, classes, listener, request.quality or "balanced", loras))
+        part = context.share(0.0, FIRST_SHARE) if upscaler else context
+        outcome = session.run(Job(plan, folder, family, classes, part, request.quality or "balanced", loras))
         if upscaler:
             plan = replace(plan, adjustments=tuple(change for change in plan.adjustments if change.parameter != "size"))
-            rest = Share(context, FIRST_SHARE, 1.0)
-            outcome = upscaler.upscaled(request, plan, outcome, rest, session)
+            outcome = upscaler.upscaled(request, plan, outcome, context.share(FIRST_SHARE, 1.0), session)
         return self._encoded(request, context, outcome, plan=plan, folder=folder, imported_seconds=imported_seconds)
 
     def _encoded(

@@ -17,12 +17,13 @@ from cinelet.backends.diffusers.model_cache import Loaded, ModelCache
 from cinelet.backends.diffusers.model_folder import ModelFolder
 from cinelet.backends.diffusers.plan import Plan
 from cinelet.backends.diffusers.precision import Precision
-from cinelet.backends.diffusers.progress import DENOISED, Listener, StepReporter
+from cinelet.backends.diffusers.progress import DENOISED, StepReporter
 from cinelet.backends.diffusers.prompt_length import cut_prompt
 from cinelet.backends.diffusers.quiet import quiet_libraries
 from cinelet.backends.diffusers.running import DeviceFullError
 from cinelet.backends.diffusers.turns import Turn, Turns, alive, check_company
 from cinelet.backends.diffusers.working_memory import Working, working_of
+from cinelet.domain.backend import Context
 from cinelet.domain.errors import CineletError
 from cinelet.domain.progress import Stage
 from cinelet.domain.request import Quality, Task
@@ -43,7 +44,7 @@ class Job:
     folder: ModelFolder
     family: Family
     classes: Mapping[Task, type]
-    context: Listener
+    context: Context
     quality: Quality
     loras: Sequence[ChosenLora] = ()
 

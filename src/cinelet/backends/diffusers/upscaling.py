@@ -15,10 +15,9 @@ from cinelet.backends.diffusers.arguments import find_class
 from cinelet.backends.diffusers.families import Family, family_of
 from cinelet.backends.diffusers.model_folder import ModelFolder
 from cinelet.backends.diffusers.plan import Model, Plan, Window, make_plan
-from cinelet.backends.diffusers.progress import Listener
 from cinelet.backends.diffusers.session import Job, Outcome, Session
+from cinelet.domain.backend import Context
 from cinelet.domain.errors import ModelUnsupportedError
-from cinelet.domain.progress import Stage
 from cinelet.domain.request import MIN_SIDE_PIXELS, Task, VideoRequest
 from cinelet.domain.result import Adjustment
 
@@ -57,7 +56,7 @@ class Upscaler:
         return request.model_copy(update=sides)
 
     def upscaled(
-        self, request: VideoRequest, plan: Plan, first: Outcome, listener: Listener, session: Session
+        self, request: VideoRequest, plan: Plan, first: Outcome, context: Context, session: Session
     ) -> Outcome:
         """Return what the second model makes of the first one's clip. plan: that the first one followed."""
         began = time.monotonic()
@@ -70,7 +69,7 @@ class Upscaler:
         applied: dict[str, Any] = {}
         changes = [*resized, *(change for change in mine.adjustments if change.parameter in _OF_BOTH)]
         for number, (piece, kept) in enumerate(pieces):
-            share = Share(listener, number / len(pieces), (number + 1) / len(pieces), note="upscaling")
+            share = context.share(number / len(pieces), (number + 1) / len(pieces), note="upscaling")
             outcome = session.run(self._job(request, mine, piece, size, share))
             clips.append(outcome.frames[:kept])
             applied |= outcome.applied
@@ -110,12 +109,12 @@ class Upscaler:
         )
 
     def _job(
-        self, request: VideoRequest, plan: Plan, piece: NDArray[np.uint8], size: tuple[int, int], listener: Listener
+        self, request: VideoRequest, plan: Plan, piece: NDArray[np.uint8], size: tuple[int, int], context: Context
     ) -> Job:
         pictures = [Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS) for frame in piece]
         whole = replace(plan, arguments={**plan.arguments, "video": pictures}, windows=(Window(len(pictures)),))
         classes = {Task.TEXT_TO_VIDEO: self.pipeline_class}
-        return Job(whole, self.folder, self.family, classes, listener, request.quality or "balanced")
+        return Job(whole, self.folder, self.family, classes, context, request.quality or "balanced")
 
     def _pieces(self, frames: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.uint8], int]]:
         """Cut a clip into what the model takes at once, the last frame repeated where its rule wants more.
@@ -128,37 +127,6 @@ class Upscaler:
             piece = frames[begin : begin + most]
             missing = rule.at_least(len(piece)) - len(piece)
             yield np.concatenate([piece, *[piece[-1:]] * missing]), len(piece)
-
-
-class Share:
-    """A part of a generation's progress, as a whole one."""
-
-    def __init__(self, whole: Listener, begin: float, end: float, *, note: str = "") -> None:
-        self._whole = whole
-        self._begin = begin
-        self._end = end
-        self._note = note
-
-    @property
-    def previews(self) -> bool:
-        """Whether somebody would look."""
-        return self._whole.previews
-
-    def show(self, preview: bytes) -> None:
-        """Give the next report a picture."""
-        self._whole.show(preview)
-
-    def check(self) -> None:
-        """Raise when it is time to stop."""
-        self._whole.check()
-
-    def report(
-        self, stage: Stage, fraction: float, *, step: int = 0, steps: int = 0, measured: bool = True, note: str = ""
-    ) -> None:
-        """Tell how far the whole is."""
-        of_whole = self._begin + (self._end - self._begin) * fraction
-        note = ", ".join(filter(None, (self._note, note)))
-        self._whole.report(stage, of_whole, step=step, steps=steps, measured=measured, note=note)
 
 
 def as_upscaler(folder: ModelFolder, build: BuildModel) -> Upscaler:
