@@ -11,6 +11,7 @@ from cinelet.backends.diffusers.devices import give_back, is_out_of_memory
 from cinelet.backends.diffusers.model_folder import ModelFolder
 from cinelet.backends.diffusers.placement import Placement, place
 from cinelet.backends.diffusers.precision import Precision
+from cinelet.backends.diffusers.quantization import gguf_networks, loading_options
 from cinelet.domain.errors import CapacityError, CineletError, ModelUnsupportedError
 
 _VOCABULARIES = frozenset({"tokenizer.json", "vocab.json", "vocab.txt"})
@@ -56,13 +57,16 @@ def _load(
     cls: Any = find_class(folder.class_name, folder.reference)
     settings = {"use_safetensors": True, "local_files_only": True}
     encoders = dict(_encoders(folder, settings, precision=precision, besides=shared))
+    networks = dict(gguf_networks(folder, precision.of("")))
     dtypes = {"default": precision.of(""), **{name: precision.of(name) for name in precision.exact}}
     pipeline = cls.from_pretrained(
         folder.path,
         variant=folder.variant,
         dtype=dtypes if precision.exact else precision.of(""),
         **settings,
+        **loading_options(folder),
         **encoders,
+        **networks,
         **shared,
     )
     for module in pipeline.components.values():
