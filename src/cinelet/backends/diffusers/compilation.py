@@ -44,7 +44,8 @@ class CompiledBlock:
         try:
             output = self._compiled(*arguments, **named)
         except TorchDynamoException as error:
-            self.log.failure = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]:.200}"
+            cause = getattr(error, "inner_exception", error)
+            self.log.failure = f"{type(cause).__name__}: {(str(cause).splitlines() or [''])[0]:.200}"
             output = self._plain(*arguments, **named)
         if _graphs() != graphs or self.log.failure is not None:
             self.log.seconds += time.monotonic() - began

@@ -40,6 +40,14 @@ def is_quantized(pipeline: Any) -> bool:
     return any(str(getattr(method, "value", method)) == "torchao" for method in methods)
 
 
+def bytes_of_tensor(tensor: Any) -> int:
+    """Return what a tensor takes; one that is quantized says how large it would be, and keeps its parts."""
+    if hasattr(tensor, "__tensor_flatten__"):
+        names, _ = tensor.__tensor_flatten__()
+        return sum(bytes_of_tensor(getattr(tensor, name)) for name in names)
+    return int(tensor.numel() * tensor.element_size())
+
+
 def gguf_networks(folder: ModelFolder, dtype: Any) -> Iterator[tuple[str, Any]]:
     """Load the components whose weights are gguf files; `dtype` is what they compute in."""
     for name, (library, class_name) in folder.components.items():
