@@ -52,6 +52,9 @@ export function parameterName(name) {
     frame_rate: "fps",
     native_fps: "the model's own fps",
     frames_made: "frames made",
+    step_cache: "cached steps",
+    channels_last: "channels last",
+    compile: "compiled",
   };
   return names[name] ?? name.replaceAll("_", " ");
 }
@@ -59,7 +62,9 @@ export function parameterName(name) {
 export function shown(value) {
   if (value === null || value === undefined) return "none";
   if (Array.isArray(value)) return value.map(shown).join(", ");
-  if (typeof value === "object") return JSON.stringify(value);
+  if (typeof value === "object") {
+    return Object.entries(value).map(([name, one]) => `${parameterName(name)}: ${shown(one)}`).join(", ");
+  }
   if (typeof value === "boolean") return value ? "yes" : "no";
   return String(value);
 }

@@ -110,7 +110,7 @@ def broken(file: Path, how: str) -> None:
             file.write_bytes(b"PK\x03\x04" + content[4:])
         case "many tensors":
             file.write_bytes(content[:8] + (2**60).to_bytes(8, "little") + content[16:])
-        case "empty":
+        case _:
             file.write_bytes(b"")
 
 

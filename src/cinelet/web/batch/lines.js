@@ -1,7 +1,7 @@
 // Lines of a batch out of texts and files. A line is an object of values; what cannot be read is the text as it came.
 
 const NUMBERS = new Set(["duration", "fps", "num_inference_steps", "guidance_scale", "seed", "width", "height", "priority"]);
-const TEXTS = ["prompt", "negative_prompt", "model", "preset", "codec", "cache", "image_fit", "image", "custom_id", "webhook_url"];
+const TEXTS = ["prompt", "negative_prompt", "model", "quality", "preset", "codec", "cache", "image_fit", "image", "custom_id", "webhook_url"];
 const COLUMNS = new Set([...NUMBERS, ...TEXTS, "fallback"]);
 const ALSO = { text: "prompt", steps: "num_inference_steps", guidance: "guidance_scale", id: "custom_id" };
 export const MAX_FILE_BYTES = 32 * 1024 * 1024;
