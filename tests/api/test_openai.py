@@ -117,11 +117,9 @@ def test_the_fields_of_other_engines_are_taken_and_those_without_effect_named(cl
 def test_a_quality_of_ours_counts_and_that_of_another_engine_is_named(
     client: httpx2.Client, quality: str, asked: str | None, ignored: list[str]
 ) -> None:
-    for body in (
-        {"data": {"prompt": "a gull", "quality": quality}},
-        {"json": {"prompt": "a gull", "quality": quality}},
-    ):
-        video = client.post("/v1/videos", **body).json()
+    body = {"prompt": "a gull", "quality": quality}
+    for reply in (client.post("/v1/videos", data=body), client.post("/v1/videos", json=body)):
+        video = reply.json()
         assert video.get("ignored", []) == ignored
         assert client.get(f"/v1/generations/{video['id']}").json()["request"].get("quality") == asked
 
