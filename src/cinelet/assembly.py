@@ -244,16 +244,7 @@ def _diffusers_backend(config: Config) -> Backend:
         device=config.cinelet_device,
         model_memory=config.cinelet_model_memory,
         most_together=batch_size(config),
-        speed=SpeedSettings(
-            quality=config.cinelet_quality,
-            compile=config.cinelet_compile,
-            step_cache=config.cinelet_step_cache,
-            attention=config.cinelet_attention,
-            channels_last=config.cinelet_channels_last,
-            quantization=config.cinelet_quantization,
-            quantize_balanced=config.cinelet_quantize_balanced,
-            context_parallel=config.cinelet_context_parallel,
-        ),
+        speed=SpeedSettings(**config.speed),
     )
 
 

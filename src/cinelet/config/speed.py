@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -50,3 +50,8 @@ class SpeedVariables(BaseSettings):
 
     cinelet_context_parallel: int = Field(default=1, ge=1, le=64)
     """GPUs that share one generation. Only 1 can be used: run a worker for each GPU instead."""
+
+    @property
+    def speed(self) -> dict[str, Any]:
+        """The values, as the diffusers backend calls them."""
+        return {name.removeprefix("cinelet_"): getattr(self, name) for name in SpeedVariables.model_fields}

@@ -66,10 +66,10 @@ class Bench:
 
     @property
     def pipeline(self) -> Any:
-        """The pipeline that is loaded."""
-        pipelines = self.backend._pipelines
-        assert pipelines is not None
-        return next(iter(pipelines._pipelines.values()))
+        """The pipeline that was used last."""
+        session = self.backend._session
+        assert session is not None
+        return next(reversed(session.models._models.values())).pipeline
 
     def close(self) -> None:
         asyncio.run(self.backend.aclose())
@@ -103,16 +103,10 @@ def traces(pipeline: Any) -> list[str]:
     for name, component in pipeline.components.items():
         for path, module in getattr(component, "named_modules", list)():
             where = f"{name}.{path}"
-            found += [f"{where}: forward"] if "forward" in vars(module) and not _is_restored(module) else []
+            found += [f"{where}: forward"] if "forward" in vars(module) else []
             registry = getattr(module, "_diffusers_hook", None)
             found += [f"{where}: {hook}" for hook in (registry.hooks if registry is not None else ())]
             processor = getattr(module, "processor", None)
             found += [f"{where}: attention"] if getattr(processor, "_attention_backend", None) is not None else []
         found += [f"{name}: cache"] if getattr(component, "is_cache_enabled", False) else []
     return found
-
-
-def _is_restored(module: Any) -> bool:
-    """Tell whether a module's `forward` is its class's own; diffusers puts it back as an attribute."""
-    forward = vars(module)["forward"]
-    return getattr(forward, "__func__", None) is type(module).forward

@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import load_file
 
 from cinelet.backends.diffusers import SpeedSettings
-from cinelet.backends.diffusers.memory import bytes_of
+from cinelet.backends.diffusers.devices import bytes_of
 from cinelet.backends.diffusers.model_folder import open_folder
+from cinelet.backends.diffusers.tensors import footprint
 from cinelet.domain.errors import ModelUnsupportedError
 from tests.backends.diffusers.fast_runs import Bench, changes
 from tests.conftest import TinyPipeline
@@ -40,10 +41,10 @@ def test_fast_runs_on_smaller_weights_and_exact_on_the_plain_ones(bench: Any, ki
     pytest.importorskip("torchao")
     case = bench(None, quantization=kind, step_cache="off")
     _, exact = case.generate("exact")
-    plain_bytes = bytes_of(case.pipeline)
+    plain_bytes = bytes_of(*case.pipeline.components.values())
     video, other = case.generate("fast")
     assert video.applied["speed"] == {"quality": "fast", "quantization": kind}
-    assert bytes_of(case.pipeline) < 0.7 * plain_bytes
+    assert bytes_of(*case.pipeline.components.values()) < 0.7 * plain_bytes
     difference = abs(other.astype(int) - exact)
     assert difference.max() > 0
     assert difference.mean() < 3, "the same picture, as a model that was taught something draws it"
@@ -94,9 +95,12 @@ def test_weights_in_few_bits_are_not_quantized_again(bench: Any, few_bits: Path)
     assert "quantization" not in video.applied["speed"]
 
 
-def test_a_gguf_file_counts_as_weights(few_bits: Path, tiny_pipeline: TinyPipeline) -> None:
-    plain = open_folder(tiny_pipeline("wan_t2v"), "local:./plain").weight_bytes
-    assert 0.3 * plain < open_folder(few_bits, "local:./model").weight_bytes < plain
+def test_a_gguf_file_counts_as_what_it_takes(few_bits: Path, tiny_pipeline: TinyPipeline) -> None:
+    plain, packed = (
+        footprint(open_folder(folder, "local:./model").tensors, float_bytes=4).components["transformer"]
+        for folder in (tiny_pipeline("wan_t2v"), few_bits)
+    )
+    assert 0.3 * plain < packed < plain
 
 
 def broken(file: Path, how: str) -> None:

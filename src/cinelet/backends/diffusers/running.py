@@ -49,8 +49,8 @@ def run(
     """Return the frames of a plan at its native rate.
 
     classes: the pipeline class of each task of the model; all share the weights of `pipeline`. acceleration: how fast
-    it is to be; None for plain diffusers. Raises `GenerationCancelledError` and `DeadlineExceededError` within one step, `DeviceFullError` when memory is out,
-    `ProcessingError` for whatever else goes wrong.
+    it is to be; None for plain diffusers. Raises `GenerationCancelledError` and `DeadlineExceededError` within one
+    step, `DeviceFullError` when memory is out, `ProcessingError` for whatever else goes wrong.
     """
     clip: Clip | None = None
     for number, window in enumerate(plan.windows):

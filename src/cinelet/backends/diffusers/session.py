@@ -50,8 +50,9 @@ class Job:
     def alike(self) -> Hashable | None:
         """What it has in common with jobs that it may run with; None for one that runs alone."""
         plan = self.plan
-        # Whether the first block has moved little is found out for all videos of a run together.
-        alone = self.speed.quality == "exact" or self.speed.step_cache == "first-block" or not self.family.batches or len(plan.windows) > 1
+        # Whether the first block has moved little would be found out for all videos of a run together.
+        by_content = self.speed.step_cache == "first-block"
+        alone = self.speed.quality == "exact" or by_content or not self.family.batches or len(plan.windows) > 1
         if alone or plan.image is not None or "prompt" not in plan.arguments:
             return None
         same = {name: value for name, value in plan.arguments.items() if name not in running.TEXTS}
@@ -168,9 +169,7 @@ class Session:
                 running.run_together(plans, loaded.pipeline, job.classes, reporter, acceleration=acceleration)
                 if len(plans) > 1
                 else [
-                    running.run(
-                        job.plan, loaded.pipeline, job.classes, condition, reporter, acceleration=acceleration
-                    )
+                    running.run(job.plan, loaded.pipeline, job.classes, condition, reporter, acceleration=acceleration)
                 ]
             )
         if peak.bytes is not None:
