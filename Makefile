@@ -12,7 +12,7 @@ READY := .venv/.ready-$(shell cat pyproject.toml constraints.txt | cksum | cut -
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 OFFLINE := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help demo serve test coverage check format screenshots clean
+.PHONY: help demo serve test coverage check format screenshots families clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,11 @@ format: $(READY) ## Rewrite the code in the project's style
 
 screenshots: $(READY) ## Take the documents' pictures of the page anew
 	@$(OFFLINE) .venv/bin/python -m docs.screenshots
+
+families: $(READY) ## Run every family of models and write the documents' table of them anew
+	@found="$$(mktemp -d)"; trap 'rm -rf "$$found"' EXIT; \
+	$(OFFLINE) FAMILY_FINDINGS="$$found" .venv/bin/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal --quiet \
+	    tests/backends/diffusers/test_every_family.py -k makes_videos && .venv/bin/python -m docs.families "$$found"
 
 clean: ## Remove caches and built packages; .venv and out/ stay
 	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.*

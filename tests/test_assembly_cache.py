@@ -12,6 +12,7 @@ from cinelet import assembly
 from cinelet.backends.registry import BackendRegistry
 from cinelet.config import Config
 from cinelet.domain.backend import Capabilities
+from cinelet.domain.lora import Lora
 from cinelet.domain.model import ModelReference
 from cinelet.domain.request import Task, VideoRequest
 from cinelet.domain.video import VideoResult
@@ -139,6 +140,17 @@ def test_a_model_that_changed_is_made_anew(through_the_registry: bool, monkeypat
             return [*found, (await service.generate(REQUEST)).cache]
 
     assert asyncio.run(three()) == ["made", "hit", "made"]
+
+
+def test_a_lora_has_a_revision_through_all_parts(tmp_path: Path) -> None:
+    path = tmp_path / "style.safetensors"
+    path.write_bytes(b"style")
+
+    async def state() -> str | None:
+        async with assembly.VideoService() as service:
+            return await service._lora_revision(Lora(path=str(path)))
+
+    assert str(asyncio.run(state())).startswith("5-")
 
 
 def test_the_embedded_model_has_a_revision_through_all_parts() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from cinelet.domain.backend import Context, GeneratedVideo
 from cinelet.domain.errors import CapacityError, CineletError, GenerationCancelledError
+from cinelet.domain.lora import Lora
 from cinelet.domain.model import ModelReference
 from cinelet.domain.request import Task, VideoRequest
 from cinelet.domain.video import VideoResult
@@ -268,6 +269,29 @@ def test_a_model_that_changed_is_another_one(cache: VideoCache) -> None:
     now = "second"
     assert generated(made, request(), request())[0] == ["made", "hit"]
     assert set(asked) == {"fake:text"}
+
+
+def test_a_lora_or_an_upscaler_that_changed_makes_another_video(cache: VideoCache) -> None:
+    states = {"fake:text": "model", "local:org/larger": "first", "./style.safetensors": "first", "org/style": None}
+
+    async def revision(model: ModelReference) -> str | None:
+        return states[str(model)]
+
+    async def lora_revision(lora: Lora) -> str | None:
+        return states[lora.path]
+
+    made = service(FakeBackend(), cache=cache, revision=revision, lora_revision=lora_revision)
+    loras = (Lora(path="./style.safetensors"), Lora(path="org/style", scale=0.5))
+    asked = request(lora=loras, upscaler="local:org/larger")
+    assert generated(made, asked, asked)[0] == ["made", "hit"]
+    for name in ("./style.safetensors", "org/style", "local:org/larger"):
+        states[name] = "second"
+        assert generated(made, asked, asked)[0] == ["made", "hit"]
+    # Neither of them is the other: what one was, the other is now.
+    states |= {"org/style": "first", "./style.safetensors": "second"}
+    assert generated(made, asked)[0] == ["made"]
+    resolved = made.resolved(request())
+    assert asyncio.run(made.cache_key(resolved)) == video_key(resolved, revision="model")
 
 
 def test_a_model_that_comes_with_its_first_video_is_found_at_the_second(cache: VideoCache) -> None:

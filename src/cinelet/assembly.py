@@ -21,7 +21,7 @@ from cinelet.backends.hub import HubBackend
 from cinelet.backends.registry import BackendRegistry
 from cinelet.clock import SystemClock
 from cinelet.config import EMBEDDED_MODEL, Config
-from cinelet.domain.backend import Backend, Context, Revises
+from cinelet.domain.backend import Backend, Context, Revises, RevisesLoras
 from cinelet.domain.errors import CineletError, ModelUnsupportedError, ValidationError
 from cinelet.domain.lora import Lora
 from cinelet.domain.model import ModelReference
@@ -76,6 +76,7 @@ class VideoService(_VideoService):
             preset=self.config.video_quality_preset,
             deadline_seconds=self.config.cinelet_deadline,
             revision=source.revision if isinstance(source, Revises) else None,
+            lora_revision=source.lora_revision if isinstance(source, RevisesLoras) else None,
             previews=previews,
         )
 
@@ -152,6 +153,7 @@ def durable_jobs(config: Config | None = None, *, max_connections: int = 10) -> 
         deadline_seconds=config.cinelet_deadline,
         allow_private_webhooks=config.cinelet_webhook_allow_private,
         together=batch_size(config),
+        previews=config.cinelet_previews,
     )
     return DurableJobs(settings, max_connections=max_connections)
 
@@ -342,7 +344,8 @@ def generate(
     folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
     service = _DOOR.service()
     seconds = service.deadline_seconds if deadline_seconds is None else deadline_seconds
-    context = Context(folder, deadline_seconds=seconds, on_progress=on_progress)
+    previews = on_progress is not None and service.config.cinelet_previews
+    context = Context(folder, deadline_seconds=seconds, on_progress=on_progress, previews=previews)
     try:
         result = _DOOR.run(service.generate(request, context), cancel=context.cancel)
     except BaseException:
@@ -366,9 +369,9 @@ class _SynchronousDoor:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._service: _VideoService | None = None
+        self._service: VideoService | None = None
 
-    def service(self) -> _VideoService:
+    def service(self) -> VideoService:
         """Return the service that all calls share."""
         with self._lock:
             if self._service is None:

@@ -21,6 +21,7 @@ from cinelet.domain.errors import (
     GenerationCancelledError,
     ProcessingError,
 )
+from cinelet.domain.lora import Lora
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Stage
 from cinelet.domain.request import CacheMode, Limits, QualityPreset, Task, VideoRequest, make_request
@@ -40,6 +41,7 @@ _ELSEWHERE = frozenset({"hf", "endpoint", "openai"})
 
 Probe = Callable[..., VideoFacts]
 Revision = Callable[[ModelReference], Awaitable[str | None]]
+LoraRevision = Callable[[Lora], Awaitable[str | None]]
 
 
 class VideoService:
@@ -48,7 +50,8 @@ class VideoService:
     default_models: the model of a task where a request names none. preset: the encoding where it names none.
     probe: measures a file (path, timeout_seconds); by default in a child process, which is kept.
     deadline_seconds: for a generation whose caller gives no context; None for no limit. cache: of finished videos.
-    revision: names the state of a model, as `Revises` does, so that a changed model is another one to the cache.
+    revision, lora_revision: name the state of a model and of a LoRA, as `Revises` and `RevisesLoras` do, so that a
+    changed one is another one to the cache.
     previews: whether pictures of a video are drawn while it is measured, where no other `probe` is given.
     """
 
@@ -63,6 +66,7 @@ class VideoService:
         deadline_seconds: float | None = None,
         cache: VideoCache | None = None,
         revision: Revision | None = None,
+        lora_revision: LoraRevision | None = None,
         previews: bool = False,
     ) -> None:
         self.backend = backend
@@ -72,6 +76,7 @@ class VideoService:
         self.deadline_seconds = deadline_seconds
         self.cache = cache
         self._revision = revision or _no_revision
+        self._lora_revision = lora_revision or _no_revision
         self.logger = get_logger(__name__)
         self._prober = Prober(draws=previews)
         self._probe = self._prober.probe_and_draw if probe is None else _without_pictures(probe)
@@ -203,8 +208,15 @@ class VideoService:
             return None
         from cinelet.storage.video_key import video_key_beside
 
-        revision = await self._revision(ModelReference.parse(str(request.model)))
-        return await video_key_beside(request, revision=revision)
+        return await video_key_beside(request, revision=await self._state(request))
+
+    async def _state(self, request: VideoRequest) -> str | None:
+        """Name the state of all that makes the video: the model, and what is put beside it."""
+        model = await self._revision(ModelReference.parse(str(request.model)))
+        beside = [await self._lora_revision(lora) for lora in request.lora]
+        if request.upscaler is not None:
+            beside.append(await self._revision(ModelReference.parse(request.upscaler)))
+        return repr((model, *beside)) if beside else model
 
     async def capabilities(self, model: str) -> Capabilities:
         """Say what a model can do here, without loading its weights."""
@@ -281,7 +293,7 @@ class VideoService:
             context,
             lambda inner: self._made(work, inner),
             mode=request.cache,
-            revision=functools.partial(self._revision, ModelReference.parse(str(request.model))),
+            revision=functools.partial(self._state, request),
         )
         return replace(answer.result, request=request, cache=answer.how)
 
@@ -349,7 +361,7 @@ def _without_pictures(probe: Probe) -> Callable[..., tuple[VideoFacts, None]]:
     return probed
 
 
-async def _no_revision(_: ModelReference) -> None:
+async def _no_revision(_: object) -> None:
     return None
 
 

@@ -37,6 +37,7 @@ ROUTES = {
     ("GET", "/v1/generations/{generation_id}/thumbnail"): READ,
     ("GET", "/v1/generations/{generation_id}/spritesheet"): READ,
     ("GET", "/v1/generations/{generation_id}/image"): READ,
+    ("GET", "/v1/generations/{generation_id}/preview"): READ,
     ("POST", "/v1/generations/{generation_id}/cancel"): GENERATE,
     ("DELETE", "/v1/generations/{generation_id}"): GENERATE,
     ("GET", "/v1/events"): READ,

@@ -103,14 +103,15 @@ def test_a_wrong_field_is_an_error_that_the_client_reads(
 def test_the_fields_of_other_engines_are_taken_and_those_without_effect_named(client: httpx2.Client) -> None:
     fields = {
         "prompt": "a gull", "num_frames": "8", "fps": "8.0", "width": "64", "height": "48", "num_inference_steps": "3",
-        "guidance_scale": "2.5", "negative_prompt": "blur", "seed": "7", "flow_shift": "3", "lora[path]": "x",
+        "guidance_scale": "2.5", "negative_prompt": "blur", "seed": "7", "flow_shift": "3", "lora[path]": "org/x",
     }  # fmt: skip
     reply = client.post("/v1/videos", data=fields)
     assert reply.status_code == 200, reply.text
     video = reply.json()
-    assert (video["seconds"], video["size"], video["ignored"]) == ("1", "64x48", ["flow_shift", "lora"])
+    assert (video["seconds"], video["size"], video["ignored"]) == ("1", "64x48", ["flow_shift"])
     asked = client.get(f"/v1/generations/{video['id']}").json()["request"]
     assert (asked["seed"], asked["guidance_scale"], asked["num_inference_steps"]) == (7, 2.5, 3)
+    assert asked["lora"] == [{"path": "org/x"}]
 
 
 @pytest.mark.parametrize(("quality", "asked", "ignored"), [("exact", "exact", []), ("hd", None, ["quality"])])

@@ -35,6 +35,7 @@ def test_a_generation_says_where_everything_is(client: httpx2.Client, generation
     where = f"/v1/generations/{generation['id']}"
     names = {"self", "events", "video", "thumbnail", "spritesheet"}
     assert links.pop("image") is None
+    assert links.pop("preview") is None
     assert links == {name: where if name == "self" else f"{where}/{name}" for name in names}
     for link in links.values():
         assert client.get(link).status_code == 200

@@ -11,6 +11,7 @@ from cinelet.backends.registry import ENTRY_POINT_GROUP, BackendRegistry, instal
 from cinelet.domain.backend import Backend, Context
 from cinelet.domain.condition import CircuitCondition, Condition, Device, LoadedModel
 from cinelet.domain.errors import ModelUnsupportedError
+from cinelet.domain.lora import Lora
 from cinelet.domain.model import ModelReference
 from cinelet.testing import BackendContract, ContractCase, FakeBackend
 
@@ -146,6 +147,17 @@ def test_a_model_is_in_the_state_that_its_backend_names() -> None:
     assert revision("embedded") is None, "its backend cannot tell"
     assert revision("hf:org/name") is None, "nobody serves it"
     assert revision("broken:model") is None, "its plugin does not load"
+
+
+def test_a_lora_is_in_the_state_that_this_machine_names() -> None:
+    class Takes(FakeBackend):
+        async def lora_revision(self, lora: Lora) -> str | None:
+            return f"state of {lora.path}"
+
+    lora = Lora(path="org/style")
+    assert asyncio.run(BackendRegistry({"local": Takes}, plugins=dict).lora_revision(lora)) == "state of org/style"
+    assert asyncio.run(BackendRegistry({"local": FakeBackend}, plugins=dict).lora_revision(lora)) is None
+    assert asyncio.run(BackendRegistry({}, plugins=dict).lora_revision(lora)) is None
 
 
 def test_it_tells_how_all_backends_are_that_were_made_and_makes_none_for_that() -> None:

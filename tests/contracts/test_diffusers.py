@@ -9,10 +9,10 @@ from cinelet.domain.backend import Backend
 from cinelet.domain.request import Task
 from cinelet.testing import BackendContract, ContractCase
 from tests.conftest import TinyPipeline
-from tests.tiny_pipelines import TASKS
+from tests.tiny_pipelines import KINDS, TASKS
 
 SLOW_TO_DECODE = {"cogvideox", "cogvideox_i2v", "hunyuan_video", "hunyuan_video15", "mochi"}
-CASES = [(name, task) for name, tasks in TASKS.items() for task in tasks]
+CASES = [(name, task) for name in KINDS for task in TASKS[name]]
 
 
 class TestTinyPipelines(BackendContract):

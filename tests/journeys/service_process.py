@@ -19,14 +19,26 @@ import psutil
 START_SECONDS = 60.0
 
 PLUGIN = """
+import io
+
+from PIL import Image
+
 from cinelet.domain.errors import ProcessingError
 from cinelet.testing import FakeBackend
 
 def make():
     return FakeBackend(steps=10, step_seconds=0.03)
 
+class Patient(FakeBackend):
+    async def generate(self, request, context):
+        if context.previews:
+            picture = io.BytesIO()
+            Image.new("RGB", (40, 30), "teal").save(picture, "WEBP")
+            context.show(picture.getvalue())
+        return await super().generate(request, context)
+
 def make_patient():
-    return FakeBackend(steps=100, step_seconds=0.1)
+    return Patient(steps=100, step_seconds=0.1)
 
 def make_broken():
     return FakeBackend(steps=2, error=ProcessingError("The lens is cracked", "denoising"), error_at_step=1)
@@ -35,7 +47,7 @@ SCHEMES = {"slow": "make", "patient": "make_patient", "broken": "make_broken"}
 
 
 def environment_of(folder: Path, *, data: Path) -> dict[str, str]:
-    """Return an environment with plugins: `slow` takes 0.3 s for a video, `patient` 10, and `broken` fails."""
+    """Return an environment with plugins: `slow` takes 0.3 s for a video, `patient` 10 and shows it, `broken` fails."""
     package = folder / "site" / "slow_videos-1.0.dist-info"
     package.mkdir(parents=True)
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: slow-videos\nVersion: 1.0\n")

@@ -42,7 +42,7 @@ def clip_tokenizer() -> Any:
     return transformers.CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
 
 
-def clip_text(*, width: int, heads: int = 4) -> Any:
+def clip_text(*, width: int, heads: int = 4, projection: bool = False) -> Any:
     config = transformers.CLIPTextConfig(
         vocab_size=514,
         hidden_size=width,
@@ -55,7 +55,7 @@ def clip_text(*, width: int, heads: int = 4) -> Any:
         pad_token_id=513,
         projection_dim=width,
     )
-    return transformers.CLIPTextModel(config)
+    return (transformers.CLIPTextModelWithProjection if projection else transformers.CLIPTextModel)(config)
 
 
 def clip_vision(*, width: int, image_size: int = 32, projection: bool = True) -> Any:
@@ -75,11 +75,36 @@ def clip_images() -> Any:
     return transformers.CLIPImageProcessor(crop_size=32, size=32)
 
 
-def byte_tokenizer(kind: Any) -> Any:
-    """Return a Llama or Qwen tokenizer that knows bytes and a few special tokens."""
-    special = ["<unk>", "<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>"]
+def byte_tokenizer(kind: Any, *more: str) -> Any:
+    """Return a Llama or Qwen tokenizer that knows bytes, a few special tokens and `more` of them."""
+    special = ["<unk>", "<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>", *more]
     vocabulary = {symbol: number for number, symbol in enumerate([*special, *_BYTE_SYMBOLS, "▁"])}
     return kind(vocab=vocabulary, merges=[], unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<pad>")
+
+
+def shorten(tokenizer: Any, instructions: str, *, tokens: int) -> Any:
+    """Let a byte tokenizer read instructions in as many tokens as the real one: pipelines cut that many off."""
+    surplus = len(tokenizer(instructions).input_ids) - tokens
+    longest = max(instructions.replace("<", ">").split(">"), key=len).strip()  # between the special tokens
+    tokenizer.add_tokens([longest[: surplus + 1]])
+    assert len(tokenizer(instructions).input_ids) == tokens
+    return tokenizer
+
+
+def siglip_vision(*, width: int, image_size: int = 32) -> Any:
+    config = transformers.SiglipVisionConfig(
+        hidden_size=width,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=image_size,
+        patch_size=image_size // 4,
+    )
+    return transformers.SiglipVisionModel(config)
+
+
+def siglip_images(*, image_size: int = 32) -> Any:
+    return transformers.SiglipImageProcessor(size={"height": image_size, "width": image_size})
 
 
 def image_autoencoder() -> Any:
@@ -102,3 +127,32 @@ def ddim(**settings: Any) -> Any:
 
 def flow(**settings: Any) -> Any:
     return diffusers.FlowMatchEulerDiscreteScheduler(**settings)
+
+
+def flow_unipc(*, shift: float) -> Any:
+    return diffusers.UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift)
+
+
+def qwen_vl(*, width: int) -> Any:
+    """Return Qwen2.5-VL with both its halves; pipelines use the one that reads."""
+    config = transformers.Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": 300,
+            "hidden_size": width,
+            "intermediate_size": 16,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "rope_scaling": {"mrope_section": [1, 1, 2], "rope_type": "default", "type": "default"},
+            "rope_theta": 1e6,
+        },
+        vision_config={
+            "depth": 1,
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_heads": 2,
+            "out_hidden_size": width,
+            "fullatt_block_indexes": [0],
+        },
+    )
+    return transformers.Qwen2_5_VLForConditionalGeneration(config)

@@ -9,8 +9,7 @@ import diffusers
 from tests.tiny_pipelines.parts import flow, image_autoencoder, t5, t5_tokenizer
 
 
-def ltx() -> Any:
-    """LTX: 8k + 1 frames, 32 pixels; one set of weights for text, image and the end of a clip."""
+def _ltx(pipeline: Any) -> Any:
     transformer = diffusers.LTXVideoTransformer3DModel(
         in_channels=8,
         out_channels=8,
@@ -41,9 +40,29 @@ def ltx() -> Any:
         encoder_causal=True,
         decoder_causal=False,
     )
-    return diffusers.LTXPipeline(
+    return pipeline(
         scheduler=flow(), vae=autoencoder, text_encoder=t5(), tokenizer=t5_tokenizer(), transformer=transformer
     )
+
+
+def ltx() -> Any:
+    """LTX: 8k + 1 frames, 32 pixels; one set of weights for text, image and the end of a clip."""
+    return _ltx(diffusers.LTXPipeline)
+
+
+def ltx_i2v() -> Any:
+    """LTX, saved as its image pipeline."""
+    return _ltx(diffusers.LTXImageToVideoPipeline)
+
+
+def ltx_condition() -> Any:
+    """LTX, saved as the pipeline that takes pictures anywhere in the clip, or none."""
+    return _ltx(diffusers.LTXConditionPipeline)
+
+
+def ltx_long() -> Any:
+    """LTX, saved as the pipeline of long clips in windows: several bars a run."""
+    return _ltx(diffusers.LTXI2VLongMultiPromptPipeline)
 
 
 def _cogvideox(pipeline: Any, **settings: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Models around a UNet: Stable Diffusion and its descendants."""
+"""Models around a UNet of their own: Stable Diffusion's descendants that were trained on clips."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def svd() -> Any:
         sample_size=32,
         in_channels=8,
         out_channels=4,
-        num_frames=4,
+        num_frames=14,
         down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
         up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
         cross_attention_dim=32,
@@ -106,31 +106,4 @@ def svd() -> Any:
         unet=unet,
         scheduler=scheduler,
         feature_extractor=clip_images(),
-    )
-
-
-def animatediff() -> Any:
-    """An image model with a motion adapter; its `__call__` has `**kwargs`."""
-    channels = (8, 8)
-    unet = diffusers.UNet2DConditionModel(
-        block_out_channels=channels,
-        layers_per_block=1,
-        sample_size=8,
-        in_channels=4,
-        out_channels=4,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=8,
-        norm_num_groups=2,
-    )
-    adapter = diffusers.MotionAdapter(
-        block_out_channels=channels, motion_layers_per_block=1, motion_norm_num_groups=2, motion_num_attention_heads=4
-    )
-    return diffusers.AnimateDiffPipeline(
-        vae=image_autoencoder(),
-        text_encoder=clip_text(width=8),
-        tokenizer=clip_tokenizer(),
-        unet=unet,
-        motion_adapter=adapter,
-        scheduler=ddim(beta_schedule="linear"),
     )

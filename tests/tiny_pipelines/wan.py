@@ -9,7 +9,7 @@ import diffusers
 from tests.tiny_pipelines.parts import clip_images, clip_vision, flow, t5_tokenizer, umt5
 
 
-def _wan_autoencoder() -> Any:
+def wan_autoencoder() -> Any:
     return diffusers.AutoencoderKLWan(
         base_dim=3,
         z_dim=16,
@@ -19,7 +19,7 @@ def _wan_autoencoder() -> Any:
     )
 
 
-def _wan_transformer(*, inputs: int = 16, outputs: int = 16, **settings: Any) -> Any:
+def wan_transformer(*, inputs: int = 16, outputs: int = 16, **settings: Any) -> Any:
     return diffusers.WanTransformer3DModel(
         patch_size=(1, 2, 2),
         num_attention_heads=2,
@@ -42,9 +42,9 @@ def wan_t2v() -> Any:
     return diffusers.WanPipeline(
         tokenizer=t5_tokenizer(),
         text_encoder=umt5(),
-        vae=_wan_autoencoder(),
+        vae=wan_autoencoder(),
         scheduler=flow(shift=7.0),
-        transformer=_wan_transformer(),
+        transformer=wan_transformer(),
     )
 
 
@@ -53,10 +53,10 @@ def wan22_moe() -> Any:
     return diffusers.WanPipeline(
         tokenizer=t5_tokenizer(),
         text_encoder=umt5(),
-        vae=_wan_autoencoder(),
+        vae=wan_autoencoder(),
         scheduler=flow(shift=3.0),
-        transformer=_wan_transformer(),
-        transformer_2=_wan_transformer(),
+        transformer=wan_transformer(),
+        transformer_2=wan_transformer(),
         boundary_ratio=0.875,
     )
 
@@ -66,9 +66,9 @@ def wan_i2v() -> Any:
     return diffusers.WanImageToVideoPipeline(
         tokenizer=t5_tokenizer(),
         text_encoder=umt5(),
-        vae=_wan_autoencoder(),
+        vae=wan_autoencoder(),
         scheduler=flow(shift=7.0),
-        transformer=_wan_transformer(inputs=36, image_dim=4),
+        transformer=wan_transformer(inputs=36, image_dim=4),
         image_encoder=clip_vision(width=4, projection=False),
         image_processor=clip_images(),
     )
@@ -98,6 +98,6 @@ def wan_ti2v() -> Any:
         scheduler=diffusers.UniPCMultistepScheduler(
             prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
         ),
-        transformer=_wan_transformer(inputs=48, outputs=48),
+        transformer=wan_transformer(inputs=48, outputs=48),
         expand_timesteps=True,
     )

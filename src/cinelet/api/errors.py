@@ -76,6 +76,15 @@ class NoImageError(CineletError):
         super().__init__(f"{generation_id} was made of text alone, so there is no image")
 
 
+class NoPreviewError(CineletError):
+    """There is no picture of what is being made: none was drawn yet, or it is no longer being made."""
+
+    code = "no_preview"
+
+    def __init__(self, generation_id: str) -> None:
+        super().__init__(f"{generation_id} has no preview now; once it is made it has a thumbnail")
+
+
 class NoSuchDeliveryError(CineletError):
     """There is no such delivery of a webhook, or it is somebody else's: the reply is the same."""
 
@@ -130,6 +139,7 @@ STATUS: tuple[tuple[type[CineletError], int], ...] = (
     (NoSuchPageError, HTTPStatus.NOT_FOUND),
     (NoVideoError, HTTPStatus.CONFLICT),
     (NoImageError, HTTPStatus.NOT_FOUND),
+    (NoPreviewError, HTTPStatus.NOT_FOUND),
     (NoSuchDeliveryError, HTTPStatus.NOT_FOUND),
     (NoSuchBatchError, HTTPStatus.NOT_FOUND),
     (NotAuthenticatedError, HTTPStatus.UNAUTHORIZED),

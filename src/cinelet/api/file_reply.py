@@ -12,12 +12,14 @@ from fastapi import Request
 from fastapi.responses import FileResponse, RedirectResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from cinelet.api.errors import NoImageError, NoVideoError
+from cinelet.api.errors import NoImageError, NoPreviewError, NoVideoError
 from cinelet.api.ranges import bounds_of, range_of
 from cinelet.api.state import state_of
 from cinelet.api.view import previews_of
 from cinelet.domain.preview import SPRITESHEET, THUMBNAIL, THUMBNAIL_JPEG
+from cinelet.jobs.durable import DurableJobs
 from cinelet.jobs.generation import Generation
+from cinelet.jobs.glimpses import find_glimpse
 from cinelet.jobs.ledger import IMAGE_KEY, VIDEO_KEY
 from cinelet.media.signature import HEAD_BYTES, IMAGE_TYPES, kind_of
 from cinelet.storage.blobs import content_type
@@ -44,6 +46,16 @@ async def spritesheet_reply(request: Request, generation: Generation, *, redirec
     sheet = previews_of(_result(generation))["spritesheet"]
     headers = {f"x-cinelet-{name.replace('_', '-')}": f"{value:g}" for name, value in sheet.items()}
     return await _picture_reply(request, generation, SPRITESHEET, headers, redirect=redirect)
+
+
+async def glimpse_reply(jobs: DurableJobs, generation: Generation) -> Response:
+    """Return the latest picture of a generation that is being made."""
+    picture = await find_glimpse(jobs.database, generation.id) if generation.previews else None
+    if picture is None:
+        raise NoPreviewError(generation.id)
+    # It is another one soon.
+    headers = {"cache-control": "private, no-store", "x-content-type-options": "nosniff"}
+    return Response(picture, media_type="image/webp", headers=headers)
 
 
 async def image_reply(request: Request, generation: Generation) -> Response:

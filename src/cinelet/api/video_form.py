@@ -13,6 +13,7 @@ from fastapi import Request
 from starlette.datastructures import UploadFile
 
 from cinelet.api.bodies import PAIRS, Parameters
+from cinelet.api.lora_field import IN_FORM, is_lora, loras_of_fields
 from cinelet.domain.errors import ValidationError
 from cinelet.domain.request import MAX_PROMPT_CHARACTERS, Quality, Task, VideoRequest, make_request
 from cinelet.jobs.webhook_address import WEBHOOK_URL
@@ -29,7 +30,7 @@ WITHOUT_EFFECT = frozenset({
     "guidance_scale_2", "true_cfg_scale", "max_sequence_length", "flow_shift", "enable_teacache", "enable_cache_dit",
     "cache_dit_params", "output_quality", "output_compression", "x264_preset", "enable_frame_interpolation",
     "frame_interpolation_exp", "frame_interpolation_scale", "frame_interpolation_model_path", "enable_upscaling",
-    "task_type", "diffusers_kwargs", "extra_params", "extra_body", "boundary_ratio", "lora", "loras", "aspect_ratio",
+    "task_type", "diffusers_kwargs", "extra_params", "extra_body", "boundary_ratio", "aspect_ratio",
     "short_edge", "user",
 })  # fmt: skip
 """Fields of other engines that change nothing here; the reply names them."""
@@ -61,13 +62,14 @@ def described() -> dict[str, Any]:
         },
         "num_frames": {"type": "number", "description": "That many frames at `fps`, where no `seconds` are given."},
         "input_reference": {"type": "string", "description": "An image to begin with: a file, or its address."},
+        "lora": ours["lora"],
         WEBHOOK_URL: ours[WEBHOOK_URL],
     }
     whole = {"type": "object", **PAIRS, "examples": [{"prompt": "a red circle", "seconds": "2"}]}
     file = {**fields["input_reference"], "format": "binary"}
     # In JSON, null is as good as nothing; in a form, what is left empty.
     nullable = {name: {"anyOf": [field, {"type": "null"}]} for name, field in fields.items()}
-    in_form = {name: {"anyOf": [field, {"const": ""}]} for name, field in fields.items()}
+    in_form = {name: {"anyOf": [field, {"const": ""}]} for name, field in (fields | {"lora": IN_FORM}).items()}
     content = {
         "multipart/form-data": {"schema": {**whole, "properties": {**in_form, "input_reference": file}}},
         "application/json": {"schema": {**whole, "properties": nullable}},
@@ -118,6 +120,7 @@ async def _read(items: Iterable[tuple[str, Any]]) -> VideoForm:
     sent: dict[str, Any] = {}
     image, image_url, webhook_url = None, None, None
     ignored: list[str] = []
+    loras: list[tuple[str, Any]] = []
     for name, value in items:
         known = _BRACKETS.fullmatch(name)
         plain = known[1] if known else name
@@ -128,6 +131,8 @@ async def _read(items: Iterable[tuple[str, Any]]) -> VideoForm:
                 image = await value.read()
             else:
                 image_url = _address(value, plain)
+        elif is_lora(name) and not isinstance(value, UploadFile):
+            loras.append((name, value))
         elif name == WEBHOOK_URL and isinstance(value, str):
             webhook_url = value
         elif plain in WITHOUT_EFFECT:
@@ -141,7 +146,8 @@ async def _read(items: Iterable[tuple[str, Any]]) -> VideoForm:
         ignored.append("quality")
     if {"seconds", "num_frames"} <= sent.keys():
         ignored.append("num_frames")
-    return VideoForm(_values(sent), image, image_url, webhook_url, tuple(sorted(set(ignored))))
+    values = _values(sent) | ({"lora": loras_of_fields(loras)} if loras else {})
+    return VideoForm(values, image, image_url, webhook_url, tuple(sorted(set(ignored))))
 
 
 def _values(sent: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,12 +18,16 @@ _INSIDE = frozenset({"blob", "asked", "adjustments", "attempts", "model", "reque
 class Links(BaseModel):
     """Where the parts of a generation are, as paths; None while there is no such thing."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     self: str
     events: str
     image: str | None
     video: str | None
     thumbnail: str | None
     spritesheet: str | None
+    preview: str | None
+    """A small picture of what is being made: while it is, and with an address of its own for each picture."""
 
 
 class GenerationView(BaseModel):
@@ -118,8 +122,13 @@ def _links(generation: Generation) -> Links:
         self=where,
         events=f"{where}/events",
         image=f"{where}/image" if IMAGE_KEY in generation.request else None,
+        preview=_preview(generation.id, generation.previews),
         **{name: None if generation.result is None else f"{where}/{name}" for name in made},
     )
+
+
+def _preview(generation_id: str, number: int) -> str | None:
+    return f"/v1/generations/{generation_id}/preview?number={number}" if number else None
 
 
 def event_of(event: Event) -> dict[str, Any]:
@@ -132,5 +141,6 @@ def event_of(event: Event) -> dict[str, Any]:
         "steps": event.steps,
         "eta_seconds": event.eta_seconds,
         "note": event.note,
+        "preview": _preview(event.generation_id, event.previews),
         "at": event.at.timestamp(),
     }

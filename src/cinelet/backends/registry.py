@@ -6,9 +6,10 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 
-from cinelet.domain.backend import Backend, Capabilities, Context, Expands, GeneratedVideo, Revises
+from cinelet.domain.backend import Backend, Capabilities, Context, Expands, GeneratedVideo, Revises, RevisesLoras
 from cinelet.domain.condition import Condition, condition_of, merged
 from cinelet.domain.errors import CineletError, ModelUnsupportedError
+from cinelet.domain.lora import Lora
 from cinelet.domain.model import BUILT_IN_SCHEMES, ModelReference
 from cinelet.domain.request import Task, VideoRequest
 from cinelet.observability.logs import get_logger
@@ -60,6 +61,14 @@ class BackendRegistry:
         except CineletError:
             return None  # To make the video says why.
         return await backend.revision(model) if isinstance(backend, Revises) else None
+
+    async def lora_revision(self, lora: Lora) -> str | None:
+        """Ask what runs models on this machine, as nothing else takes LoRAs."""
+        try:
+            backend = self.backend_of(ModelReference("local", "lora"))
+        except CineletError:
+            return None  # To make the video says why.
+        return await backend.lora_revision(lora) if isinstance(backend, RevisesLoras) else None
 
     def condition(self) -> Condition:
         """Return how the backends are that were made so far."""

@@ -143,6 +143,9 @@ class Config(SpeedVariables, metaclass=_NamesFromEnvironment):
     cinelet_preload: References = ()
     """Models that a worker for local models loads when it starts, separated by commas."""
 
+    cinelet_previews: bool = True
+    """Whether local models show small pictures of a video while they make it, to whoever watches."""
+
     cuda_visible_devices: str | None = None
     """NVIDIA's own: which GPUs are used, separated by commas. `cinelet serve` starts a worker for each of them."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from cinelet.domain.errors import DeadlineExceededError, GenerationCancelledError
+from cinelet.domain.lora import Lora
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Progress, Stage
 from cinelet.domain.request import Task, VideoRequest
@@ -105,6 +106,7 @@ class _Shared:
 
     handle: Handle | None
     latest: Progress | None = None
+    preview: bytes | None = None
     cancelled: bool = False
     handed_over: bool = False
     on_cancel: dict[object, Callable[[], None]] = field(default_factory=dict)
@@ -115,7 +117,8 @@ class Context:
     """One generation's surroundings: where files go, who hears of progress, when to stop.
 
     Safe to use from any thread. `folder` exists, is empty at the start, and is removed by its maker. `deadline_seconds`
-    counts from construction. `handle` is what an earlier process saved, or None.
+    counts from construction. `handle` is what an earlier process saved, or None. `previews`: whether somebody would
+    look at pictures of what is being made.
     """
 
     def __init__(
@@ -126,9 +129,11 @@ class Context:
         on_progress: Callable[[Progress], None] | None = None,
         on_handle: Callable[[Handle | None], Awaitable[None]] | None = None,
         handle: Handle | None = None,
+        previews: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder = folder
+        self.previews = previews
         self._shared = _Shared(handle)
         self._monotonic = monotonic
         self._deadline = None if deadline_seconds is None else monotonic() + deadline_seconds
@@ -161,10 +166,16 @@ class Context:
         """Tell whoever listens. A fraction below an earlier one is raised to it: progress only grows."""
         with self._shared.lock:
             floor = self.latest.fraction if self.latest else 0.0
-            progress = Progress(stage, min(max(fraction, floor), 1.0), step, steps, measured, note)
+            preview, self._shared.preview = self._shared.preview, None
+            progress = Progress(stage, min(max(fraction, floor), 1.0), step, steps, measured, note, preview)
             self._shared.latest = progress
         if self._on_progress is not None:
             self._on_progress(progress)
+
+    def show(self, preview: bytes) -> None:
+        """Give the next report a picture of what is being made: a small WebP file."""
+        with self._shared.lock:
+            self._shared.preview = preview
 
     def cancel(self) -> None:
         """Ask the generation to stop; it does so at its next `check`."""
@@ -260,4 +271,13 @@ class Revises(Protocol):
 
         None where nobody knows. Asks no network, loads nothing, and raises nothing.
         """
+        ...
+
+
+@runtime_checkable
+class RevisesLoras(Protocol):
+    """A backend that takes LoRAs, which may change under their names, and that can tell."""
+
+    async def lora_revision(self, lora: Lora) -> str | None:
+        """Name the state that the LoRA is in here, as `Revises.revision` does that of a model."""
         ...

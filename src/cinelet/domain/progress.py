@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -23,7 +23,8 @@ class Progress:
     """One report.
 
     `fraction` is the whole generation's, 0 to 1, and only grows; `step` of `steps` counts within the stage (denoising
-    steps, or bytes while downloading). `measured` is False where the fraction is a guess.
+    steps, or bytes while downloading). `measured` is False where the fraction is a guess. `preview` is a small WebP
+    picture of what the video is now, where there is a new one.
     """
 
     stage: Stage
@@ -32,3 +33,4 @@ class Progress:
     steps: int = 0
     measured: bool = True
     note: str = ""
+    preview: bytes | None = field(default=None, repr=False)

@@ -31,7 +31,8 @@ class Settings:
 
     database_url: None for the private server of the data directory. queue_of: the queue of a model reference.
     deadline_seconds: for a generation, None for no limit. allow_private_webhooks: whether a receiver may be inside a
-    network. together: how many local generations that are alike may be one run. schema: of the database.
+    network. together: how many local generations that are alike may be one run. previews: whether pictures of what is
+    being made are shown. schema: of the database.
     """
 
     database_url: str | None
@@ -43,6 +44,7 @@ class Settings:
     deadline_seconds: float | None = None
     allow_private_webhooks: bool = False
     together: int = 1
+    previews: bool = True
     schema: str = SCHEMA
 
 
@@ -119,4 +121,5 @@ class DurableJobs:
             queues=queues,
             together=self._settings.together,
             deadline_seconds=self._settings.deadline_seconds,
+            previews=self._settings.previews,
         )

@@ -41,6 +41,7 @@ class Event:
     note: str
     cancel_requested: bool
     attempt: int
+    previews: int = 0
 
     @classmethod
     def read(cls, position: int, generation_id: str, at: datetime, data: Mapping[str, Any]) -> Self:
@@ -63,6 +64,7 @@ class Event:
             note=generation.note,
             cancel_requested=generation.cancel_requested,
             attempt=generation.attempt,
+            previews=generation.previews,
         )
 
 

@@ -32,7 +32,8 @@ class Generation:
     was lost while it had the claim. worker: who has it now. handle: what a provider gave us to ask again by.
     attempts: the tries of models, result: the facts of the video, error: why it failed; JSON values. progress: 0 to 1,
     and 1 means stored. model: what made it, None until that is known. queue: whose workers may take it. follows: the
-    identical generation that it waits for. webhook_url: who is told of its end.
+    identical generation that it waits for. webhook_url: who is told of its end. previews: how many pictures there have
+    been of what is being made; 0 where there is none to be seen now.
     """
 
     id: str
@@ -65,6 +66,7 @@ class Generation:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    previews: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from cinelet.domain.progress import Progress, Stage
 from cinelet.jobs.database import Database
 from cinelet.jobs.errors import ClaimLostError, IdempotencyConflictError
 from cinelet.jobs.generation import Generation, Page, Position, is_id, new_id
+from cinelet.jobs.glimpses import COUNT, KEEP
 from cinelet.jobs.idempotency import check_key, is_storable, request_hash
 from cinelet.jobs.listing import listing
 from cinelet.jobs.rows import CANCEL, COLUMNS, INSERT, RETURNING, as_json, generation_of, one
@@ -144,11 +145,14 @@ class JobLedger:
 
         The number only grows, also over attempts. eta_seconds: until the end of the stage, where that is known.
         """
+        picture = progress.preview
         return await self._noted(
             generation_id,
             attempt,
             "progress = greatest(progress, least(%(progress)s, %(most)s)), stage = %(stage)s, step = %(step)s,"
-            " steps = %(steps)s, note = %(note)s, eta_seconds = %(eta_seconds)s",
+            " steps = %(steps)s, note = %(note)s, eta_seconds = %(eta_seconds)s" + ("" if picture is None else COUNT),
+            also="" if picture is None else KEEP,
+            picture=picture,
             progress=progress.fraction,
             most=UNFINISHED_PROGRESS,
             stage=progress.stage.value,
@@ -351,11 +355,17 @@ class JobLedger:
         message = f"{generation_id} is {running.state}; cancel it before deleting it"
         raise ValidationError(message, {"id": "Has not ended"})
 
-    async def _noted(self, generation_id: str, attempt: int, assignments: str, **values: Any) -> bool:
-        """Change a detail, if this attempt still has the claim; return whether somebody asked to stop."""
+    async def _noted(
+        self, generation_id: str, attempt: int, assignments: str, *, also: str = "", **values: Any
+    ) -> bool:
+        """Change a detail, if this attempt still has the claim; return whether somebody asked to stop.
+
+        also: what else is done then, as a part of the statement that may read `noted`.
+        """
         async with self._database.connection() as connection:
             written = await connection.execute(
-                f"UPDATE generations SET {assignments}{_CLAIMED} RETURNING cancel_requested".encode(),  # noqa: S608
+                f"WITH noted AS (UPDATE generations SET {assignments}{_CLAIMED}"  # noqa: S608
+                f" RETURNING id, cancel_requested){also} SELECT cancel_requested FROM noted".encode(),
                 {"id": generation_id, "attempt": attempt, **values},
             )
             row = await written.fetchone()

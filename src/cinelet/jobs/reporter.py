@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from cinelet.clock import Clock
 from cinelet.domain.progress import Progress, Stage
@@ -44,7 +45,9 @@ class Reporter:
         if progress.stage is not self._stage:
             self._stage, self._stage_began = progress.stage, (self._clock.monotonic(), progress.step)
         if self._pending and self._pending[-1].stage is progress.stage:
-            self._pending.pop()  # of a stage only the latest step is worth a word, and each stage is
+            # Of a stage only the latest step is worth a word, and each stage is; a picture lasts until the next one.
+            replaced = self._pending.pop()
+            progress = replace(progress, preview=progress.preview or replaced.preview)
         self._pending.append(progress)
         self._news.set()
 

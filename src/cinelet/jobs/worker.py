@@ -81,7 +81,8 @@ class Worker:
     """Works on the generations of some queues until it is stopped, and sends webhooks if remote ones are among them.
 
     queues: how many at once of each. together: how many local ones that are alike may be one run. deadline_seconds: for
-    a generation, None for no limit. Several workers, on any number of machines, may share a database and a store.
+    a generation, None for no limit. previews: whether pictures of what is being made are shown. Several workers, on any
+    number of machines, may share a database and a store.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Worker:
         together: int = 1,
         deadline_seconds: float | None = None,
         grace_seconds: float = GRACE_SECONDS,
+        previews: bool = True,
         clock: Clock | None = None,
     ) -> None:
         self.name = f"{platform.node()}:{os.getpid()}:{secrets.token_hex(4)}"
@@ -105,12 +107,11 @@ class Worker:
         self._store = store
         self._service = service
         self._courier = courier
-        self._queues = dict(queues)
+        self._queues = {**queues, **({DELIVERY_QUEUE: DELIVERIES_AT_ONCE} if REMOTE_QUEUE in queues else {})}
         self._together = together
-        if REMOTE_QUEUE in queues:
-            self._queues[DELIVERY_QUEUE] = DELIVERIES_AT_ONCE
         self._deadline_seconds = deadline_seconds
         self._grace_seconds = grace_seconds
+        self._previews = previews
         self._clock: Clock = clock or SystemClock()
         self._running: dict[str, _Run] = {}
         self._presence = Presence(
@@ -210,6 +211,7 @@ class Worker:
                 on_progress=reporter.take,
                 on_handle=self._keeper(generation),
                 handle=generation.handle,
+                previews=self._previews,
             ),
         )
         self._running[run.id] = run

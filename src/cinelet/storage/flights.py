@@ -98,7 +98,11 @@ class Flights:
     def _begin(self, key: Hashable, work: Work, context: Context) -> _Flight:
         flight = _Flight(Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX)))
         flight.context = _FlightContext(
-            flight.folder, on_progress=flight.report, on_handle=flight.save_handle, handle=context.handle
+            flight.folder,
+            on_progress=flight.report,
+            on_handle=flight.save_handle,
+            handle=context.handle,
+            previews=context.previews,
         )
         flight.context.waiting = flight.waiting
 
@@ -164,6 +168,8 @@ class Flights:
 
 
 def _forward(progress: Progress, context: Context) -> None:
+    if progress.preview is not None and context.previews:
+        context.show(progress.preview)
     context.report(
         progress.stage,
         progress.fraction,

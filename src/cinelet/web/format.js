@@ -1,4 +1,5 @@
 // Facts as people read them.
+import { loraLine } from "./loras.js";
 
 export function seconds(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "unknown";
@@ -55,6 +56,7 @@ export function parameterName(name) {
     step_cache: "cached steps",
     channels_last: "channels last",
     compile: "compiled",
+    lora: "LoRA",
   };
   return names[name] ?? name.replaceAll("_", " ");
 }
@@ -63,6 +65,7 @@ export function shown(value) {
   if (value === null || value === undefined) return "none";
   if (Array.isArray(value)) return value.map(shown).join(", ");
   if (typeof value === "object") {
+    if ("path" in value) return loraLine(value);
     return Object.entries(value).map(([name, one]) => `${parameterName(name)}: ${shown(one)}`).join(", ");
   }
   if (typeof value === "boolean") return value ? "yes" : "no";

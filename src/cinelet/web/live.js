@@ -68,8 +68,9 @@ function heard({ id, generation, ...change }) {
   }
   const before = generations.get(id);
   if (before && !isFinal(before)) {
-    const { state, progress, stage, step, steps, eta_seconds, note, position = null } = change;
-    remember({ ...before, state, progress, stage, step, steps, eta_seconds, note, position });
+    const { state, progress, stage, step, steps, eta_seconds, note, position = null, preview = null } = change;
+    const links = { ...before.links, preview };
+    remember({ ...before, state, progress, stage, step, steps, eta_seconds, note, position, links });
   } else if (!before) {
     tell(id, undefined);
   }

@@ -11,7 +11,7 @@ export async function make(values, image = null) {
   if (image) {
     path = "/v1/image-to-video";
     sent.form = new FormData();
-    for (const [name, value] of Object.entries(values)) sent.form.set(name, value);
+    for (const [name, value] of Object.entries(values)) sent.form.set(name, typeof value === "object" ? JSON.stringify(value) : value);
     sent.form.set("image", image, image.name || "image");
   } else {
     const { image_fit: _unused, ...rest } = values;

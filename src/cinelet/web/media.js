@@ -8,7 +8,7 @@ const fetched = new Map();
 
 // The store may sign links to elsewhere, where this page's content policy lets nothing come from.
 function fromHere(path) {
-  return `${path}?redirect=false`;
+  return `${path}${path.includes("?") ? "&" : "?"}redirect=false`;
 }
 
 // What lies at a path. Where the service is busy or away for a moment, we ask again: an element would stay empty.

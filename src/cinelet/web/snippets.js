@@ -1,4 +1,5 @@
 // A generation as what makes it again: a line for a shell, a few lines of Python.
+import { loraLine } from "./loras.js";
 
 const OPTIONS = {
   model: "--model",
@@ -13,6 +14,8 @@ const OPTIONS = {
   preset: "--preset",
   codec: "--codec",
   cache: "--cache",
+  upscaler: "--upscaler",
+  quality: "--quality",
 };
 
 export const SNIPPETS = { curl: asCurl, Python: asPython, "Command line": asCommand };
@@ -22,11 +25,16 @@ export function shellWord(text) {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`;
 }
 
+// A value as a field of a form has it.
+function formValue(value) {
+  return typeof value === "object" ? JSON.stringify(value) : value;
+}
+
 export function asCurl(values, { image, origin, needsKey }) {
   const auth = needsKey ? ' \\\n  -H "Authorization: Bearer $CINELET_KEY"' : "";
   if (image) {
     const { cache: _cache, ...rest } = values;
-    const fields = Object.entries(rest).map(([name, value]) => ` \\\n  -F ${shellWord(`${name}=${value}`)}`);
+    const fields = Object.entries(rest).map(([name, value]) => ` \\\n  -F ${shellWord(`${name}=${formValue(value)}`)}`);
     return `curl ${shellWord(`${origin}/v1/image-to-video`)}${auth} \\\n  -F image=@image.png${fields.join("")}`;
   }
   const body = shellWord(JSON.stringify(values));
@@ -51,11 +59,12 @@ export function asPython(values, { image }) {
 }
 
 export function asCommand(values, { image }) {
-  const { prompt, fallback, width, height, ...rest } = values;
+  const { prompt, fallback, width, height, lora = [], ...rest } = values;
   const options = Object.entries(rest)
     .filter(([name]) => OPTIONS[name])
     .map(([name, value]) => `${OPTIONS[name]} ${shellWord(String(value))}`);
   if (width && height) options.push(`--size ${width}x${height}`);
+  options.push(...lora.map((one) => `--lora ${shellWord(loraLine(one))}`));
   if (image) options.push("--image image.png");
   if (fallback === false) options.push("--no-fallback");
   // Whatever follows -- is no option, however it begins.

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 import diffusers
 import pytest
 
-from cinelet.backends.diffusers.arguments import FRAME_ARGUMENTS, arguments_of, pipeline_classes
-from cinelet.backends.diffusers.card import ModelCard
+from cinelet.backends.diffusers import arguments
 from cinelet.backends.diffusers.families import FAMILIES, family_of, makes_videos
-from cinelet.backends.diffusers.model_folder import ModelFolder
-from cinelet.backends.diffusers.quiet import quiet_libraries
 from cinelet.domain.errors import ModelUnsupportedError
 from cinelet.domain.request import Task
+from tests.backends.diffusers.stand_ins import stand_ins
+from tests.backends.diffusers.video_pipelines import refused_pipelines, tasks_of, video_pipelines
 
 TEXT, IMAGE = {Task.TEXT_TO_VIDEO}, {Task.IMAGE_TO_VIDEO}
 BOTH = TEXT | IMAGE
@@ -53,7 +49,7 @@ ABLE: dict[str, set[Task]] = {
     "LTX2ImageToVideoPipeline": BOTH,
     "LTX2Pipeline": BOTH,
     "LTXConditionPipeline": BOTH,
-    "LTXI2VLongMultiPromptPipeline": TEXT,
+    "LTXI2VLongMultiPromptPipeline": BOTH,
     "LTXImageToVideoPipeline": BOTH,
     "LTXPipeline": BOTH,
     "LattePipeline": TEXT,
@@ -76,6 +72,7 @@ ABLE: dict[str, set[Task]] = {
 REFUSED = {
     "AnimateDiffControlNetPipeline": "control frames",
     "AnimateDiffSparseControlNetPipeline": "control frames",
+    "ConsisIDPipeline": "a face",
     "Cosmos2_5_TransferPipeline": "controls",
     "EasyAnimateControlPipeline": "a control video",
     "EasyAnimateInpaintPipeline": "a video and a mask",
@@ -92,30 +89,16 @@ REFUSED = {
 }
 
 
-def model_of(class_name: str, **index: Any) -> ModelFolder:
-    """A model of a class, as far as its index."""
-    return ModelFolder(Path(), "org/model", class_name, {}, {"_class_name": class_name, **index}, ModelCard())
-
-
-def tasks_of(class_name: str, **index: Any) -> set[Task]:
-    return set(pipeline_classes(model_of(class_name, **index), family_of(class_name)))
-
-
-@cache
-def video_pipelines() -> set[str]:
-    """The pipelines of diffusers whose call has a number of frames."""
-    with quiet_libraries():  # some of them warn when they are imported
-        classes = {name: getattr(diffusers, name) for name in dir(diffusers) if name.endswith("Pipeline")}
-    return {name for name, cls in classes.items() if set(FRAME_ARGUMENTS) & set(arguments_of(cls).defaults)}
-
-
 def test_every_video_pipeline_of_diffusers_is_known() -> None:
-    assert video_pipelines() == set(ABLE) | set(REFUSED)
+    assert video_pipelines() <= set(ABLE) | set(REFUSED)
+    assert set(ABLE) <= video_pipelines()
+    assert set(refused_pipelines()) == set(REFUSED)
 
 
 @pytest.mark.parametrize("class_name", ABLE)
 def test_a_pipeline_does_the_tasks_that_its_arguments_allow(class_name: str) -> None:
-    assert tasks_of(class_name) == ABLE[class_name]
+    with stand_ins():
+        assert tasks_of(class_name) == ABLE[class_name]
 
 
 @pytest.mark.parametrize("class_name", REFUSED)
@@ -148,7 +131,10 @@ def test_weights_of_wan_make_videos_of_images_only_if_they_say_so() -> None:
 def test_a_family_names_classes_that_can_share_its_weights(name: str) -> None:
     family = FAMILIES[name]
     owners = [cls for cls in video_pipelines() if family_of(cls) is family]
-    siblings = [sibling for sibling in (family.image_class, family.text_class, family.condition_class) if sibling]
+    if family.refused:
+        return
+    classes = (family.image_class, family.text_class, family.condition_class, family.video_class)
+    siblings = [sibling for sibling in classes if sibling]
     assert owners, "no pipeline is of this family"
     for owner in owners:
         given = set(inspect.signature(getattr(diffusers, owner)).parameters)
@@ -158,8 +144,33 @@ def test_a_family_names_classes_that_can_share_its_weights(name: str) -> None:
             assert needed <= given, f"{owner} has no {needed - given} for {sibling}"
 
 
+PACKAGED = {
+    "CosmosTextToWorldPipeline": r"cosmos_guardrail \(the safety checker .*\) and torchvision \(",
+    "CosmosVideoToWorldPipeline": r"cosmos_guardrail \(the safety checker .*\) and torchvision \(",
+    "Cosmos2VideoToWorldPipeline": r"cosmos_guardrail \(the safety checker .*\) and torchvision \(",
+    "Cosmos2_5_PredictBasePipeline": r"cosmos_guardrail \(the safety checker .*\) and torchvision \(",
+    "Cosmos3OmniPipeline": r"cosmos_guardrail \(the safety checker",
+}
+
+
+@pytest.mark.parametrize("class_name", PACKAGED)
+def test_a_pipeline_that_needs_a_package_says_which_and_what_for(
+    class_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arguments, "find_spec", lambda _: None)
+    why = f"{class_name} needs packages .* not installed: {PACKAGED[class_name]}"
+    with pytest.raises(ModelUnsupportedError, match=why):
+        tasks_of(class_name)
+
+
+def test_a_model_that_does_without_the_guardrail_needs_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arguments, "find_spec", lambda _: None)
+    assert tasks_of("Cosmos3OmniPipeline", enable_safety_checker=False) == BOTH
+
+
 def test_the_most_specific_family_counts() -> None:
     assert family_of("HunyuanVideo15Pipeline") is FAMILIES["HunyuanVideo15"]
+    assert family_of("Kandinsky5I2VPipeline") is FAMILIES["Kandinsky5I2V"]
     assert family_of("HunyuanVideoPipeline") is FAMILIES["Hunyuan"]
     assert family_of("CosmosTextToWorldPipeline") is FAMILIES["Cosmos"]
     assert family_of("BrandNewPipeline").native_fps is None

@@ -60,21 +60,58 @@ def test_of_few_sizes_the_nearest_is_taken_and_a_picture_gets_the_one_of_its_sha
 
 
 EXPECTED: dict[str, tuple[FrameRule, int]] = {
+    "allegro": (FrameRule(16, 8, 24, 88), 16),
     "animatediff": (FrameRule(maximum=32), 8),
+    "animatediff_pag": (FrameRule(maximum=32), 8),
+    "animatediff_sdxl": (FrameRule(maximum=32), 8),
+    "anyflow": (FrameRule(4, 1), 16),
+    "anyflow_far": (FrameRule(minimum=17, maximum=17), 32),
+    "chronoedit": (FrameRule(4, 1), 16),
     "cogvideox": (FrameRule(8, 1, 9, 49), 16),
     "cogvideox_i2v": (FrameRule(8, 1, 9, 49), 16),
+    "cosmos2_5": (FrameRule(4, 1), 16),
+    "cosmos2_video": (FrameRule(4, 1), 16),
+    "cosmos3": (FrameRule(4, 1), 16),
+    "cosmos_text": (FrameRule(4, 1), 16),
+    "cosmos_video": (FrameRule(4, 1), 16),
+    "easyanimate": (FrameRule(4, 1, maximum=49), 16),
+    "framepack": (FrameRule(32, 1, 33), 16),
+    "helios": (FrameRule(32, 1, 33), 16),
+    "helios_pyramid": (FrameRule(32, 1, 33), 16),
+    "hunyuan_skyreels_i2v": (FrameRule(4, 1, maximum=129), 16),
     "hunyuan_video": (FrameRule(4, 1, maximum=129), 16),
     "hunyuan_video15": (FrameRule(4, 1), 16),
+    "hunyuan_video15_i2v": (FrameRule(4, 1), 16),
+    "hunyuan_video_i2v": (FrameRule(4, 1, maximum=129), 16),
     "i2vgen_xl": (FrameRule(maximum=16), 64),
+    "kandinsky5": (FrameRule(4, 1, maximum=241), 16),
+    "kandinsky5_i2v": (FrameRule(4, 1, 17, 241), 16),
+    "kandinsky6": (FrameRule(4, 1), 16),
     "latte": (FrameRule(minimum=4, maximum=4), 16),
     "ltx": (FrameRule(8, 1, maximum=257), 32),
+    "ltx2": (FrameRule(8, 1), 32),
+    "ltx2_condition": (FrameRule(8, 1), 32),
+    "ltx2_i2v": (FrameRule(8, 1), 32),
+    "ltx_condition": (FrameRule(8, 1, maximum=257), 32),
+    "ltx_i2v": (FrameRule(8, 1, maximum=257), 32),
+    "ltx_long": (FrameRule(8, 1), 32),
     "mochi": (FrameRule(6, 1, maximum=163), 16),
-    "svd": (FrameRule(maximum=25), 64),
+    "motif": (FrameRule(4, 1), 16),
+    "motif_i2v": (FrameRule(4, 1), 16),
+    "pia": (FrameRule(maximum=32), 8),
+    "sana_i2v": (FrameRule(4, 1), 32),
+    "sana_video": (FrameRule(4, 1), 32),
+    "skyreels_v2": (FrameRule(4, 1, maximum=121), 16),
+    "skyreels_v2_df": (FrameRule(4, 1, maximum=97), 16),
+    "skyreels_v2_df_i2v": (FrameRule(4, 1, maximum=121), 16),
+    "skyreels_v2_i2v": (FrameRule(4, 1, maximum=121), 16),
+    "svd": (FrameRule(maximum=14), 64),
     "text_to_video_sd": (FrameRule(maximum=64), 8),
     "wan22_moe": (FrameRule(4, 1, maximum=121), 16),
     "wan_i2v": (FrameRule(4, 1, maximum=121), 16),
     "wan_t2v": (FrameRule(4, 1, maximum=121), 16),
     "wan_ti2v": (FrameRule(4, 1, maximum=121), 32),
+    "wan_vace": (FrameRule(4, 1, maximum=121), 16),
 }
 
 
@@ -108,3 +145,28 @@ def test_a_family_that_nobody_listed_gets_its_grid_from_its_autoencoder(tmp_path
 
 def test_what_says_nothing_is_taken_for_a_stable_diffusion_model(tmp_path: Path) -> None:
     assert grid_of_configuration(tmp_path, "NewVideoPipeline", {}) == Grid(FrameRule(), 16, (512, 512))
+
+
+def test_of_many_sizes_a_few_are_named() -> None:
+    many = Grid(FrameRule(), 16, (512, 512), sizes=tuple((side, side) for side in range(128, 1280, 16)))
+    assert "128x128, 144x144, ..., 1264x1264 only" in many.adjusted_size(100, 100)[1][0].reason
+
+
+def test_an_autoencoder_that_leaves_what_its_tiles_do_not_reach_black_makes_the_sizes_that_they_fill(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "vae").mkdir()
+    (tmp_path / "vae" / "config.json").write_text(json.dumps({"sample_size": 320, "block_out_channels": [1] * 4}))
+    index = {"_class_name": "AllegroPipeline", "vae": ["diffusers", "AutoencoderKLAllegro"]}
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    grid = grid_of(open_folder(tmp_path, "local:test"), family_of("AllegroPipeline"), {})
+    assert set(grid.sizes) == {(width, height) for width in (320, 560, 800, 1040, 1280) for height in (320, 720)}
+    assert grid.default_size == (1280, 720)
+    assert [grid.frames.at_least(frames) for frames in (1, 25, 41, 88, 100)] == [24, 40, 56, 88, 88]
+
+
+def test_a_least_side_is_kept_and_named() -> None:
+    grid = Grid(FrameRule(), 32, (512, 512), least=96)
+    size, (adjustment,) = grid.adjusted_size(64, 200)
+    assert size == (96, 192)
+    assert "multiples of 32 pixels, at least 96" in adjustment.reason

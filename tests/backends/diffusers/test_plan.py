@@ -23,6 +23,7 @@ from cinelet.domain.errors import ValidationError
 from cinelet.domain.request import Task, VideoRequest
 from cinelet.domain.result import Adjustment
 from cinelet.testing import example_image
+from tests.backends.diffusers.stand_ins import stand_ins
 from tests.conftest import TinyPipeline
 from tests.tiny_pipelines import TASKS
 
@@ -32,7 +33,7 @@ TEXT, IMAGE = Task.TEXT_TO_VIDEO, Task.IMAGE_TO_VIDEO
 @cache
 def model_in(path: Path, task: Task | None = None) -> Model:
     folder = open_folder(path, f"local:{path}")
-    with quiet_libraries():
+    with quiet_libraries(), stand_ins():
         classes = pipeline_classes(folder, family_of(folder.class_name))
     return DiffusersBackend()._model(folder, classes, task or next(iter(classes)))
 

@@ -13,7 +13,8 @@ import pytest
 
 from cinelet.backends import embedded
 from cinelet.backends.diffusers import DiffusersBackend
-from cinelet.domain.backend import Revises
+from cinelet.domain.backend import Revises, RevisesLoras
+from cinelet.domain.lora import Lora
 from cinelet.domain.model import ModelReference
 
 COMMIT, OTHER_COMMIT = "a" * 40, "b" * 40
@@ -122,3 +123,32 @@ def test_a_commit_whose_files_are_not_here_is_none(backend: DiffusersBackend, tm
 @pytest.mark.parametrize("reference", ["local:./nowhere", "local:~nobody-here/model", "local:/", "hf:org/name:fal-ai"])
 def test_what_is_no_model_here_has_none_and_raises_nothing(backend: DiffusersBackend, reference: str) -> None:
     assert revision(backend, reference) is None
+
+
+def lora_revision(backend: DiffusersBackend, path: str) -> str | None:
+    assert isinstance(backend, RevisesLoras)
+    return asyncio.run(backend.lora_revision(Lora(path=path)))
+
+
+def test_a_lora_that_changes_under_its_path_is_another_revision(backend: DiffusersBackend, tmp_path: Path) -> None:
+    path = tmp_path / "style.safetensors"
+    assert lora_revision(backend, str(path)) is None
+    path.write_bytes(b"one")
+    before = lora_revision(backend, str(path))
+    assert before == lora_revision(backend, str(path)) is not None
+    os.utime(path, (1, 1))
+    assert lora_revision(backend, str(path)) not in {before, None}
+
+
+@pytest.mark.parametrize("path", ["org/name", "org/name/style.safetensors"])
+def test_a_lora_of_the_hub_is_known_by_the_commit_that_is_here(
+    backend: DiffusersBackend, tmp_path: Path, path: str
+) -> None:
+    assert lora_revision(backend, path) is None
+    snapshot(tmp_path / "hub", COMMIT)
+    assert lora_revision(backend, path) == COMMIT
+
+
+@pytest.mark.parametrize("path", ["~nobody-here/style.safetensors", "no lora at all"])
+def test_what_is_no_lora_here_has_none_and_raises_nothing(backend: DiffusersBackend, path: str) -> None:
+    assert lora_revision(backend, path) is None

@@ -73,6 +73,13 @@ def test_weights_are_quantized_for_fast_and_for_balanced_only_where_that_is_set(
     assert chosen("balanced", quantization="int8", quantize_balanced=True).quantization == "int8"
 
 
+def test_loras_are_applied_to_plain_weights_and_the_result_says_so() -> None:
+    settings = SpeedSettings(quantization="int8")
+    speed = choose_speed(settings, "fast", device="cuda", steps=50, reference="a/b", has_loras=True)
+    assert speed.quantization is None
+    assert [change.parameter for change in speed.declined] == ["quantization"]
+
+
 @pytest.mark.parametrize("name", CHANGED)
 def test_every_setting_gives_a_models_videos_another_name(name: str) -> None:
     settings = SpeedSettings(**{name: CHANGED[name]})

@@ -39,6 +39,17 @@ def test_a_table_gives_each_line_its_values(ask: Ask) -> None:
     }
 
 
+def test_a_table_gives_each_line_its_loras(ask: Ask) -> None:
+    (line,) = ask("batch/lines.js", "linesOfCsv", "prompt,loras,upscaler\na gull,org/a=0.5;org/b,local:org/larger\n")[
+        "lines"
+    ]
+    assert line == {
+        "prompt": "a gull",
+        "lora": [{"path": "org/a", "scale": 0.5}, {"path": "org/b"}],
+        "upscaler": "local:org/larger",
+    }
+
+
 def test_a_table_without_heading_holds_prompts_first(ask: Ask) -> None:
     assert ask("batch/lines.js", "linesOfCsv", "a gull;1\na fox;2")["lines"] == [
         *({"prompt": "a gull"}, {"prompt": "a fox"})

@@ -129,6 +129,38 @@ def test_what_is_copied_for_the_command_line_is_a_command_of_ours(ask: Ask) -> N
         assert isinstance(outcome.exception, AuthenticationError), outcome.output
 
 
+LORAS = [{"path": "./my style.safetensors", "scale": 0.5}, {"path": "org/name"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "loras"),
+    [
+        ("", []),
+        (" ./my style.safetensors=0.5 \r\n\norg/name\n", LORAS),
+        ("./my style.safetensors=0.5;org/name", LORAS),
+        ("a=b.safetensors=-1", [{"path": "a=b.safetensors", "scale": -1}]),
+        ("org/name=much", [{"path": "org/name=much"}]),
+        ("=2", [{"path": "=2"}]),
+        ("org/name=", [{"path": "org/name="}]),
+    ],
+)
+def test_loras_are_read_from_lines(ask: Ask, text: str, loras: list[dict[str, Any]]) -> None:
+    assert ask("loras.js", "lorasOf", text) == loras
+    assert ask("loras.js", "lorasOf", ask("loras.js", "textOf", loras)) == loras
+
+
+def test_loras_are_copied_as_every_door_takes_them(ask: Ask) -> None:
+    values = {"prompt": "a gull", "lora": LORAS, "upscaler": "local:org/larger"}
+    words = shlex.split(ask("snippets.js", "asCommand", values, {"image": False}).replace(" \\\n", " "))
+    given = [word for option, word in itertools.pairwise(words) if option == "--lora"]
+    assert given == ["./my style.safetensors=0.5", "org/name"]
+    assert "local:org/larger" in words
+    form = shlex.split(ask("snippets.js", "asCurl", values, {"image": True, "origin": "http://h:1", "needsKey": False}))
+    (field,) = [word.removeprefix("lora=") for word in form if word.startswith("lora=")]
+    assert json.loads(field) == LORAS
+    assert ask("format.js", "shown", LORAS[:1]) == "./my style.safetensors=0.5"
+
+
 def test_what_is_copied_for_python_asks_for_the_same(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     import cinelet
 

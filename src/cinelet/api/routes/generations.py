@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from cinelet.api.cursor import cursor_of, position_of
-from cinelet.api.file_reply import image_reply, spritesheet_reply, thumbnail_reply, video_reply
+from cinelet.api.file_reply import glimpse_reply, image_reply, spritesheet_reply, thumbnail_reply, video_reply
 from cinelet.api.state import Jobs, Who, WhoGenerates, found
 from cinelet.api.view import GenerationPage, GenerationView, event_of, view_of
 from cinelet.jobs.durable import DurableJobs
@@ -115,6 +115,18 @@ async def spritesheet_of_generation(
 ) -> Response:
     """Return up to 25 frames, evenly spaced, in one WebP picture; its layout is in `result` and in the headers."""
     return await spritesheet_reply(request, await found(jobs, generation_id, caller), redirect=redirect)
+
+
+@router.get("/{generation_id}/preview", response_class=Response)
+async def preview_of_generation(
+    generation_id: Id,
+    jobs: Jobs,
+    caller: Who,
+    number: Annotated[int | None, Query(ge=0, le=MAX_POSITION, description="Ignored: tells pictures apart.")] = None,  # noqa: ARG001
+) -> Response:
+    """Return the latest small picture of what is being made, a WebP file; 404 before the first and after the end."""
+    generation = await found(jobs, generation_id, caller)
+    return await glimpse_reply(jobs, generation)
 
 
 @router.get("/{generation_id}/image", response_class=Response)

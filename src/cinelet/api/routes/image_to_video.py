@@ -12,6 +12,7 @@ from starlette.datastructures import UploadFile
 
 from cinelet.api.bodies import ImageToVideo
 from cinelet.api.image_source import image_of
+from cinelet.api.lora_field import IN_FORM
 from cinelet.api.routes.text_to_video import IdempotencyKey
 from cinelet.api.state import Jobs, Service, WhoGenerates
 from cinelet.api.view import GenerationView
@@ -23,12 +24,7 @@ MAX_FIELDS = 40
 
 router = APIRouter(tags=["videos"])
 _SCHEMA = ImageToVideo.model_json_schema(ref_template="#/components/schemas/{model}")
-_LORA = {
-    "type": "string",
-    "description": "LoRAs to apply, as a JSON list.",
-    "examples": ['[{"path": "org/name"}]'],
-}
-_IN_FORM = {"image": {"type": "string", "format": "binary"}, "lora": _LORA}
+_IN_FORM = {"image": {"type": "string", "format": "binary"}, "lora": IN_FORM}
 _FORM = {**_SCHEMA, "properties": {**_SCHEMA["properties"], **_IN_FORM}}
 _BODY = {
     "required": True,

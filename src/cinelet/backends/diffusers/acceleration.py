@@ -69,7 +69,7 @@ class Acceleration:
         if self.speed.asked and self.speed.quality == "fast" and set(self.applied) == {"quality"}:
             reason = "nothing makes this model faster here without more loss, so it ran as it is"
             found["quality"] = Adjustment("quality", "fast", "exact", reason)
-        return tuple(found.values())
+        return (*self.speed.declined, *found.values())
 
     def _enter_cache(
         self, stack: ExitStack, pipeline: Any, arguments: Mapping[str, Any], guidance: float | None

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -17,15 +17,18 @@ from cinelet.clock import until_ended
 from cinelet.domain.backend import Capabilities, Context, FrameRule, GeneratedVideo
 from cinelet.domain.condition import Condition, Device
 from cinelet.domain.errors import ModelUnsupportedError
+from cinelet.domain.lora import Lora
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Stage
 from cinelet.domain.request import POLICY_FIELDS, Task, VideoRequest
 
 if TYPE_CHECKING:
+    from cinelet.backends.diffusers.lora_source import ChosenLora
     from cinelet.backends.diffusers.model_folder import ModelFolder
     from cinelet.backends.diffusers.plan import Model, Plan
     from cinelet.backends.diffusers.session import Outcome, Session
     from cinelet.backends.diffusers.tensors import Unread
+    from cinelet.backends.diffusers.upscaling import Upscaler
 
 MAX_WAITING = 64
 """Requests with a thread, of which one has the device; the others wait for a thread."""
@@ -83,6 +86,12 @@ class DiffusersBackend:
         """Name the state of the model's files: the commit of a Hub model, else a hash; None where there are none."""
         # Not in a thread of the generations: the answer must not wait for them.
         return self._speed.tagged(await asyncio.to_thread(self._revision, model))
+
+    async def lora_revision(self, lora: Lora) -> str | None:
+        """Name the state of a LoRA's file; None where it is not on this machine."""
+        from cinelet.backends.diffusers import revision
+
+        return await asyncio.to_thread(revision.of_lora, lora, cache_dir=self._cache_dir)
 
     def condition(self) -> Condition:
         """Return what is loaded, and the device with its memory once torch has been loaded for a model."""
@@ -154,7 +163,6 @@ class DiffusersBackend:
         classes = pipeline_classes(folder, family_of(folder.class_name))
         models = {task: self._model(folder, classes, task) for task in classes}
         first = next(iter(models.values()))
-        steps = first.folder.card.default_steps or first.arguments.default("num_inference_steps")
         guidance = first.folder.card.default_guidance
         guider = _guider_scale(folder) if first.has_guider else None
         by_signature = guider or first.arguments.default(first.arguments.guidance or "")
@@ -167,7 +175,7 @@ class DiffusersBackend:
             frame_rule=first.grid.frames,
             size_multiple=first.grid.multiple,
             default_size=first.grid.default_size,
-            default_steps=steps,
+            default_steps=first.default_steps,
             default_guidance=by_signature if guidance is None else guidance,
             **_of_card(folder),
         )
@@ -175,6 +183,7 @@ class DiffusersBackend:
     def _generate(self, request: VideoRequest, context: Context) -> GeneratedVideo:
         reference = ModelReference.parse(request.model or "")
         context.check()
+        loras = self._loras(request, reference, context)
         folder = self._folder(reference, context=context, weights=True, task=request.task)
         context.check()
         # The libraries are part of it: the first time they take longer than a small model.
@@ -184,11 +193,14 @@ class DiffusersBackend:
         from cinelet.backends.diffusers.families import family_of
         from cinelet.backends.diffusers.plan import make_plan
         from cinelet.backends.diffusers.session import Job
+        from cinelet.backends.diffusers.upscaling import FIRST_SHARE, Share
 
         family = family_of(folder.class_name)
         classes = pipeline_classes(folder, family)
         check_task(request.task, classes, str(reference))
-        plan = make_plan(request, self._model(folder, classes, request.task))
+        upscaler = self._upscaler(request, context)
+        smaller = upscaler.smaller(request) if upscaler else request
+        plan = make_plan(smaller, self._model(folder, classes, request.task))
         session = self._opened_session()
         speed = choose_speed(
             self._speed,
@@ -196,10 +208,16 @@ class DiffusersBackend:
             device=session.models.device,
             steps=plan.steps,
             reference=str(reference),
+            has_loras=bool(loras),
         )
         imported_seconds = time.monotonic() - began
+        listener = Share(context, 0.0, FIRST_SHARE if upscaler else 1.0)
         weights = replace(folder, quantization=speed.quantization)
-        outcome = session.run(Job(plan, weights, family, classes, context, speed))
+        outcome = session.run(Job(plan, weights, family, classes, listener, speed, loras))
+        if upscaler:
+            plan = replace(plan, adjustments=tuple(change for change in plan.adjustments if change.parameter != "size"))
+            rest = Share(context, FIRST_SHARE, 1.0)
+            outcome = upscaler.upscaled(request, plan, outcome, rest, session, speed=speed)
         return self._encoded(request, context, outcome, plan=plan, folder=folder, imported_seconds=imported_seconds)
 
     def _encoded(
@@ -231,7 +249,7 @@ class DiffusersBackend:
             path,
             model=folder.reference,
             seed=plan.seed,
-            applied={**plan.applied, **outcome.applied},
+            applied={**plan.applied, "frames_made": len(outcome.frames), **outcome.applied},
             adjustments=(*plan.adjustments, *outcome.adjustments, *retimed),
             timings={
                 **outcome.timings,
@@ -240,6 +258,16 @@ class DiffusersBackend:
             },
             revision=folder.revision,
         )
+
+    def _loras(self, request: VideoRequest, reference: ModelReference, context: Context) -> Sequence[ChosenLora]:
+        """Bring the LoRAs here, if the model takes any; that is known before its weights come."""
+        from cinelet.backends.diffusers.lora_source import find_loras
+
+        if not request.lora:
+            return ()
+        model = self._folder(reference, context=context, weights=False, task=request.task)
+        place = {"token": self._hf_token, "endpoint": self._endpoint}
+        return find_loras(request.lora, model, cache_dir=self._cache_dir, **place, context=context)
 
     def _opened_session(self) -> Session:
         from cinelet.backends.diffusers.model_cache import ModelCache
@@ -282,14 +310,25 @@ class DiffusersBackend:
         """Refuse what can never be loaded before it is downloaded; the device is looked for only then."""
         self._opened_session().models.check_fits(repo_id, unread)
 
+    def _upscaler(self, request: VideoRequest, context: Context) -> Upscaler | None:
+        """Find the model that the request wants besides, and refuse one that cannot do it before any work is done."""
+        if request.upscaler is None:
+            return None
+        from cinelet.backends.diffusers.upscaling import as_upscaler
+
+        reference = ModelReference.parse(request.upscaler)
+        folder = self._folder(reference, context=context, weights=True)
+        return as_upscaler(folder, self._model)
+
     def _model(self, folder: ModelFolder, classes: dict[Task, type], task: Task) -> Model:
-        from cinelet.backends.diffusers.arguments import arguments_of
+        from cinelet.backends.diffusers.arguments import arguments_of, true_guidance
         from cinelet.backends.diffusers.families import family_of
         from cinelet.backends.diffusers.grid import grid_of
+        from cinelet.backends.diffusers.lora_source import takes_lora
         from cinelet.backends.diffusers.plan import Model
 
-        arguments = arguments_of(classes[task])
         family = family_of(folder.class_name)
+        arguments = arguments_of(classes[task], guidance=true_guidance(folder, family))
         defaults = {name: arguments.default(name) for name in arguments.defaults}
         return Model(
             folder=folder,
@@ -297,6 +336,7 @@ class DiffusersBackend:
             arguments=arguments,
             grid=grid_of(folder, family, defaults),
             has_guider="guider" in folder.components and arguments.guidance is None,
+            takes_lora=takes_lora(classes[task], folder.components),
             can_continue=Task.IMAGE_TO_VIDEO in classes,
         )
 

@@ -13,16 +13,23 @@ from cinelet.domain.backend import FrameRule
 from cinelet.domain.result import Adjustment
 
 FALLBACK_SIZE = (512, 512)
+MAX_LISTED = 12
+"""Sizes that a sentence names one by one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """frame_rule, size multiple in pixels, and the only sizes (width, height) where they are few."""
+    """Frame counts, and sizes: a multiple and the least side in pixels, or the only ones (width, height) if few.
+
+    lost_frames: of those that a run is asked for, which it does not return.
+    """
 
     frames: FrameRule
     multiple: int
     default_size: tuple[int, int]
     sizes: tuple[tuple[int, int], ...] = ()
+    least: int = 0
+    lost_frames: int = 0
 
     def snap_size(self, width: int, height: int) -> tuple[int, int]:
         """Return the size nearest to the one asked that the model can make."""
@@ -37,8 +44,12 @@ class Grid:
         scale = math.sqrt(self.default_size[0] * self.default_size[1] / (width * height))
         return self._snap(width * scale), self._snap(height * scale)
 
+    def _listed(self) -> str:
+        sizes = [f"{width}x{height}" for width, height in self.sizes]
+        return ", ".join(sizes if len(sizes) <= MAX_LISTED else [*sizes[:2], "...", sizes[-1]])
+
     def _snap(self, side: float) -> int:
-        return max(self.multiple, math.floor(side / self.multiple + 0.5) * self.multiple)
+        return max(self.multiple, self.least, math.floor(side / self.multiple + 0.5) * self.multiple)
 
     def adjusted_size(self, width: int, height: int) -> tuple[tuple[int, int], tuple[Adjustment, ...]]:
         """Return the size for a request of `width` x `height`, and what was changed."""
@@ -46,9 +57,10 @@ class Grid:
         if found == (width, height):
             return found, ()
         reason = (
-            f"the model makes {', '.join(f'{w}x{h}' for w, h in self.sizes)} only"
+            f"the model makes {self._listed()} only"
             if self.sizes
             else f"the model's sizes are multiples of {self.multiple} pixels"
+            + (f", at least {self.least}" if self.least else "")
         )
         return found, (Adjustment("size", f"{width}x{height}", f"{found[0]}x{found[1]}", reason),)
 
@@ -73,7 +85,9 @@ def grid_of(folder: ModelFolder, family: Family, defaults: Mapping[str, Any]) ->
     width, height = defaults.get("width"), defaults.get("height")
     from_signature = (width, height) if isinstance(width, int) and isinstance(height, int) else None
     wanted = card.default_size or from_signature or family.default_size or from_unet or FALLBACK_SIZE
-    grid = Grid(rule, multiple, wanted, card.sizes)
+    # This kind of transformer has the picture before the clip, and its latent frame leaves with it.
+    lost = temporal_ratio(vae) if transformer.get("image_condition_type") == "latent_concat" else 0
+    grid = Grid(rule, multiple, wanted, card.sizes or _tiled_sizes(folder, vae), family.least_side or 0, lost)
     return replace(grid, default_size=grid.snap_size(*wanted))
 
 
@@ -83,11 +97,16 @@ def _frame_rule(
     fixed = transformer.get("video_length")
     if isinstance(fixed, int):
         return FrameRule(minimum=fixed, maximum=fixed)
+    chunks = transformer.get("chunk_partition")  # in latent frames
+    if isinstance(chunks, list) and chunks:
+        frames = (sum(chunks) - 1) * temporal_ratio(vae) + 1
+        return FrameRule(minimum=frames, maximum=frames)
     rule = family.frame_rule
     if rule is None:
         ratio = temporal_ratio(vae)
         rule = FrameRule(ratio, 1) if ratio > 1 else FrameRule()
-    return replace(rule, maximum=folder.card.max_frames or family.max_frames or rule.maximum)
+    trained = folder.config("unet").get("num_frames")  # Stable Video Diffusion has no other difference to its XT
+    return replace(rule, maximum=folder.card.max_frames or trained or family.max_frames or rule.maximum)
 
 
 def temporal_ratio(vae: Mapping[str, Any]) -> int:
@@ -102,6 +121,18 @@ def temporal_ratio(vae: Mapping[str, Any]) -> int:
     if isinstance(vae.get("temporal_downsample_blocks"), list):  # Allegro
         return int(2 ** sum(map(bool, vae["temporal_downsample_blocks"])))
     return 1
+
+
+def _tiled_sizes(folder: ModelFolder, vae: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
+    """Return the sizes that Allegro's autoencoder fills: what its tiles do not reach stays black."""
+    if folder.components.get("vae", ("", ""))[1] != "AutoencoderKLAllegro":
+        return ()
+    tile = _last(vae.get("sample_size")) or 320
+    lengths = [
+        [side for side in range(tile, longest + 1, tile - overlap) if side % 16 == 0]
+        for longest, overlap in ((1280, 80), (720, 120))
+    ]
+    return tuple((width, height) for width in lengths[0] for height in lengths[1])
 
 
 def spatial_ratio(vae: Mapping[str, Any]) -> int:

@@ -101,6 +101,30 @@ class _Unread:
         return total
 
 
+def download_file(
+    repo_id: str,
+    choose: Callable[[Mapping[str, int]], str],
+    *,
+    cache_dir: Path | None,
+    token: str | None,
+    endpoint: str | None,
+    context: Context | None,
+) -> Path:
+    """Return one file of a repository's current revision, from the Hub's cache or brought there.
+
+    choose: picks it among the files (path -> bytes), or raises. Raises as `download` does.
+    """
+    with errors_about(repo_id, with_token=token is not None):
+        repository = _Repository.resolve(repo_id, cache_dir=cache_dir, token=token, endpoint=endpoint, context=context)
+        folder = _in_time(repository.open, context)
+        sizes = repository.sizes(folder)
+        name = choose(sizes)
+        if not (folder / name).is_file():
+            _check_room(repository.cache_dir, needed_bytes=sizes[name], repo_id=repo_id)
+            _fetch({name: sizes[name]}, repository.fetch, context)
+    return folder / name
+
+
 @dataclass(frozen=True, slots=True)
 class _Repository:
     """A repository at one commit, and how to ask for it."""

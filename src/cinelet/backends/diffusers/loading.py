@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cinelet.backends.diffusers.arguments import find_class
+from cinelet.backends.diffusers.component_classes import check_classes
 from cinelet.backends.diffusers.devices import give_back, is_out_of_memory
 from cinelet.backends.diffusers.model_folder import ModelFolder
 from cinelet.backends.diffusers.placement import Placement, place
 from cinelet.backends.diffusers.precision import Precision
 from cinelet.backends.diffusers.quantization import gguf_networks, loading_options
+from cinelet.backends.diffusers.text_reader import READ_TEXT, text_readers
 from cinelet.domain.errors import CapacityError, CineletError, ModelUnsupportedError
 
 _VOCABULARIES = frozenset({"tokenizer.json", "vocab.json", "vocab.txt"})
@@ -53,27 +55,29 @@ def _load(
 ) -> Any:
     import torch
 
+    check_classes(folder)
     _check_complete(folder)
     cls: Any = find_class(folder.class_name, folder.reference)
     settings = {"use_safetensors": True, "local_files_only": True}
     encoders = dict(_encoders(folder, settings, precision=precision, besides=shared))
     networks = dict(gguf_networks(folder, precision.of("")))
     dtypes = {"default": precision.of(""), **{name: precision.of(name) for name in precision.exact}}
+    readers = text_readers(folder)
     pipeline = cls.from_pretrained(
         folder.path,
         variant=folder.variant,
         dtype=dtypes if precision.exact else precision.of(""),
         **settings,
         **loading_options(folder),
-        **encoders,
-        **networks,
-        **shared,
+        **{**encoders, **dict.fromkeys(readers), **networks, **shared},
     )
     for module in pipeline.components.values():
         if isinstance(module, torch.nn.Module):
             module.eval()
     place(pipeline, placement, device=device)
     _mend(pipeline)
+    for name, reader in readers.items():
+        setattr(pipeline, name, reader)
     return pipeline
 
 
@@ -82,7 +86,9 @@ def _check_complete(folder: ModelFolder) -> None:
     for name, (_, class_name) in folder.components.items():
         files = [file.name for file in (folder.path / name).glob("*")]
         has_vocabulary = any(file in _VOCABULARIES or file.endswith(".model") for file in files)
-        needs_one = "Tokenizer" in class_name and not class_name.startswith(_WITHOUT_VOCABULARY)
+        needs_one = ("Tokenizer" in class_name or class_name in READ_TEXT) and not class_name.startswith(
+            _WITHOUT_VOCABULARY
+        )
         if not files or (needs_one and not has_vocabulary):
             what = "its vocabulary is missing" if files else "it is missing"
             message = f"{folder.reference}: the component {name} is not complete, {what}"
@@ -113,7 +119,10 @@ def _encoders(
 
 
 def _mend(pipeline: Any) -> None:
-    """Bridge what the pipeline expects and the installed transformers no longer has."""
-    if type(pipeline).__name__ == "I2VGenXLPipeline" and not hasattr(pipeline.text_encoder, "text_model"):
+    """Bridge what a pipeline expects and does not find, or does and should not."""
+    name = type(pipeline).__name__
+    if name == "AnyFlowFARPipeline":  # it counts on bars of its own
+        pipeline.set_progress_bar_config(disable=True)
+    elif name == "I2VGenXLPipeline" and not hasattr(pipeline.text_encoder, "text_model"):
         # transformers 5 made CLIPTextModel its own text model. Not an attribute: a module must not contain itself.
         pipeline.text_encoder.__dict__["text_model"] = pipeline.text_encoder

@@ -11,10 +11,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from cinelet.backends.diffusers.card import ModelCard, read_card
+from cinelet.backends.diffusers.card import CARD_NAME, ModelCard, read_card
+from cinelet.backends.diffusers.component_files import check_component
 from cinelet.backends.diffusers.gguf_file import gguf_of, tensor_bytes
+from cinelet.backends.diffusers.known_models import known_card
 from cinelet.backends.diffusers.tensors import Elements, elements_of
-from cinelet.backends.diffusers.weight_files import choose_variant, refuse_pickle, weights_of
+from cinelet.backends.diffusers.weight_files import choose_variant, weights_of
 from cinelet.domain.errors import ModelNotFoundError, ModelUnsupportedError
 
 INDEX_NAME = "model_index.json"
@@ -83,10 +85,11 @@ def open_folder(path: Path, reference: str) -> ModelFolder:
     code, has weights in pickle files only, or whose files lead out of the folder.
     """
     model = read_index(path, reference)
-    for name in model.components:
-        _check_files(path / name, name, reference)
     _check_inside(path, reference)
-    return replace(model, card=read_card(path))
+    for name in model.components:
+        check_component(path / name, name, reference)
+    has_card = (path / CARD_NAME).is_file()
+    return replace(model, card=read_card(path) if has_card else known_card(reference))
 
 
 def read_index(path: Path, reference: str) -> ModelFolder:
@@ -133,17 +136,6 @@ def _is_known(library: str) -> bool:
     if spec is None or not spec.submodule_search_locations or not library.isidentifier():
         return False
     return (Path(spec.submodule_search_locations[0]) / "pipelines" / library).is_dir()
-
-
-def _check_files(folder: Path, name: str, reference: str) -> None:
-    """Refuse a component whose weights are in pickle files only, or that brings code."""
-    if not folder.is_dir():
-        return
-    names = [file.name for file in folder.iterdir()]
-    if any(name.lower().endswith(".py") for name in names):
-        message = f"{reference}: the component {name} brings Python code, which is never run"
-        raise ModelUnsupportedError(f"{message}; use a model in diffusers' own format", reference)
-    refuse_pickle(name, names, reference)
 
 
 def _check_inside(path: Path, reference: str) -> None:

@@ -113,9 +113,14 @@ def place(pipeline: Any, placement: Placement, *, device: str) -> None:
     tile(pipeline, tiled=placement.tiled)
 
 
+_ONLY_TILED = frozenset({"AutoencoderKLAllegro"})
+"""Autoencoders that diffusers has no other way for."""
+
+
 def tile(pipeline: Any, *, tiled: bool) -> bool:
     """Decode in tiles, and pictures one after another, or in one piece; returns whether it can."""
     vae = getattr(pipeline, "vae", None) or getattr(pipeline, "vqvae", None)
+    tiled = tiled or type(vae).__name__ in _ONLY_TILED
     able = False
     for what in ("tiling", "slicing"):
         change = getattr(vae, f"{'enable' if tiled else 'disable'}_{what}", None)

@@ -38,7 +38,9 @@ class Plan:
     """How a request will be run.
 
     arguments: for every call, but seed, frames and picture. size: (width, height) in pixels. native_fps: of the frames
-    that come out. guider_guidance: for pipelines whose guidance is a component. applied: for the result.
+    that come out. guider_guidance: for pipelines whose guidance is a component. lost_frames: what a run is asked for
+    beyond the frames that it returns. silent_bars: as of the family. applied: for the result.
+    frame_argument: empty for a pipeline that makes as many frames as it is given.
     """
 
     task: Task
@@ -51,6 +53,8 @@ class Plan:
     steps: int | None
     image: Image.Image | None = None
     guider_guidance: float | None = None
+    lost_frames: int = 0
+    silent_bars: bool = False
     applied: Mapping[str, Any] = field(default_factory=dict)
     adjustments: tuple[Adjustment, ...] = ()
 
@@ -66,6 +70,7 @@ class Model:
     has_guider: bool
     can_continue: bool
     """Whether a clip can go on from its end, by the image task or the family's condition pipeline."""
+    takes_lora: bool = False
 
     @property
     def native_fps(self) -> float | None:
@@ -74,44 +79,51 @@ class Model:
             self.folder.card.native_fps or self.family.native_fps or self.arguments.default(self.arguments.rate or "")
         )
 
+    @property
+    def default_steps(self) -> int | None:
+        """How many steps are made where a request names none, if known."""
+        stages = self.arguments.default(self.family.steps_by_stage or "")
+        by_signature = sum(stages) if stages else self.arguments.default("num_inference_steps")
+        return self.folder.card.default_steps or by_signature
+
     def honoured(self) -> frozenset[str]:
         """Return the names of the request's fields that have an effect."""
-        names = {"model", "task", "duration", "fps", "seed", "preset", "codec", "quality"}
+        names = {"model", "task", "duration", "fps", "seed", "preset", "codec", "upscaler", "quality"}
         takes = self.arguments
         names |= {name for name in ("prompt", "negative_prompt", "num_inference_steps") if name in takes}
         names |= {"width", "height"} if "height" in takes else set()
         names |= {"guidance_scale"} if takes.guidance or self.has_guider else set()
-        names |= {"image", "image_fit"} if "image" in takes else set()
+        names |= {"num_inference_steps"} if self.family.steps_by_stage else set()
+        names |= {"image", "image_fit"} if takes.image else set()
+        names |= {"lora"} if self.takes_lora else set()
         return frozenset(names)
 
 
 def make_plan(request: VideoRequest, model: Model) -> Plan:
     """Decide everything about a request. Raises `ValidationError` for an image that is none."""
     adjustments: list[Adjustment] = []
-    arguments: dict[str, Any] = {}
-    card, takes = model.folder.card, model.arguments
+    takes = model.arguments
+    arguments: dict[str, Any] = {name: value for name, value in model.family.fixed.items() if name in takes}
     _put_prompts(request, model, arguments, adjustments)
     size, image = _picture(request, model, adjustments)
     if "height" in takes:
         arguments |= {"width": size[0], "height": size[1]}
-    steps = request.num_inference_steps or card.default_steps
-    if "num_inference_steps" in takes and steps is not None:
-        arguments["num_inference_steps"] = steps
-    elif request.num_inference_steps is not None:
-        adjustments.append(_ignored("num_inference_steps", request.num_inference_steps))
+    steps = _put_steps(request, model, arguments, adjustments)
     guider_guidance = _put_guidance(request, model, arguments, adjustments)
     native_fps = _exact(model.native_fps or request.fps)
     if takes.rate:
         whole = native_fps.denominator == 1
         arguments[takes.rate] = int(native_fps) if whole else float(native_fps)
     windows = _windows(request, model, native_fps, adjustments)
+    if model.family.makes_sound:
+        adjustments.append(_ignored("sound", "the model's own", "the model makes sound as well; the video has none"))
     seed = secrets.randbelow(MAX_CHOSEN_SEED) if request.seed is None else request.seed
     made = windows[0].frames + sum(window.frames - window.overlap for window in windows[1:])
     applied = {name: value for name, value in arguments.items() if name not in {"prompt", "negative_prompt"}} | {
         "seed": seed,
         "frames_made": made,
         "native_fps": float(native_fps),
-        "num_inference_steps": steps or takes.default("num_inference_steps"),
+        "num_inference_steps": steps,
     }
     if guider_guidance is not None:
         applied["guidance_scale"] = guider_guidance
@@ -125,9 +137,11 @@ def make_plan(request: VideoRequest, model: Model) -> Plan:
         native_fps=native_fps,
         size=size,
         seed=seed,
-        steps=applied["num_inference_steps"],
+        steps=steps,
         image=image,
         guider_guidance=guider_guidance,
+        lost_frames=model.grid.lost_frames,
+        silent_bars=model.family.silent_bars,
         applied=applied,
         adjustments=tuple(adjustments),
     )
@@ -146,6 +160,8 @@ def _put_prompts(request: VideoRequest, model: Model, arguments: dict[str, Any],
     elif request.prompt:
         adjustments.append(_ignored("prompt", request.prompt, "the model reads no text"))
     if request.negative_prompt is None:
+        if model.family.needs_negative:
+            arguments["negative_prompt"] = ""
         return
     if "negative_prompt" not in takes:
         adjustments.append(_ignored("negative_prompt", request.negative_prompt))
@@ -156,6 +172,29 @@ def _put_prompts(request: VideoRequest, model: Model, arguments: dict[str, Any],
         adjustments.append(Adjustment("negative_prompt", adjustment.requested, text, adjustment.reason))
     if model.family.true_guidance:
         arguments[model.family.true_guidance] = DEFAULT_TRUE_GUIDANCE
+
+
+def _put_steps(
+    request: VideoRequest, model: Model, arguments: dict[str, Any], adjustments: list[Adjustment]
+) -> int | None:
+    """Put the steps where the pipeline wants them; return how many there will be, None if nobody knows."""
+    takes, family = model.arguments, model.family
+    steps = request.num_inference_steps or model.folder.card.default_steps
+    if family.steps_by_stage and steps is not None:
+        stages = len(takes.default(family.steps_by_stage))
+        arguments[family.steps_by_stage] = [max(1, round(steps / stages))] * stages
+        made: int = sum(arguments[family.steps_by_stage])
+        if made != steps:
+            reason = f"the model makes its steps in {stages} stages of the same number"
+            adjustments.append(Adjustment("num_inference_steps", steps, made, reason))
+        return made
+    if "num_inference_steps" in takes and steps is not None:
+        arguments["num_inference_steps"] = steps
+    elif request.num_inference_steps is not None:
+        adjustments.append(_ignored("num_inference_steps", request.num_inference_steps))
+    steps = steps or model.default_steps
+    arguments |= {name: steps for name in family.steps_as if steps is not None}
+    return steps
 
 
 def _put_guidance(
@@ -193,11 +232,11 @@ def _picture(
             size, changed = grid.adjusted_size(request.width, request.height)
             adjustments += changed
         else:
-            size = grid.default_size
-            reason = "the model chooses its size itself"
+            size = request.width, request.height
+            reason = "the model chooses its size itself; the shape is kept"
             adjustments.append(Adjustment("size", f"{request.width}x{request.height}", None, reason))
     elif image is not None:
-        size = grid.size_like(*image.size)
+        size = grid.size_like(*image.size) if "height" in model.arguments else image.size
     else:
         size = grid.default_size
     if image is None:

@@ -41,6 +41,7 @@ class StepReporter:
         self.denoising_seconds = 0.0
         self.decoding_seconds = 0.0
         self._bars = 0
+        self._callback_bar: _Bar | None = None
         self._decoding = False
         self._mark = time.monotonic()
 
@@ -53,6 +54,7 @@ class StepReporter:
         """Say that run `number`, from 0, begins."""
         self.run = number
         self._bars = 0
+        self._callback_bar = None
         self._decoding = False
         self._mark = time.monotonic()
         self.context.check()
@@ -70,6 +72,14 @@ class StepReporter:
         self._bars += 1
         self._decoding = False
         return _Bar(self, total if items is None else len(items), items, first=self._bars == 1)
+
+    def on_step(self, pipeline: Any, _step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        """Stand in for `callback_on_step_end`, where a pipeline counts on bars that are not its own."""
+        bar = self._callback_bar = self._callback_bar or self.bar(total=pipeline.num_timesteps)
+        bar.update()
+        if bar.n == bar.total:
+            bar.close()
+        return tensors
 
     def step(self, done: int, total: int, *, first: bool) -> None:
         """Report a step of the open bar, or stop."""

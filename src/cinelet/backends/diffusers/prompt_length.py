@@ -15,6 +15,7 @@ _NO_LIMIT = 100_000
 def cut_prompt(pipeline: Any, arguments: Mapping[str, Any]) -> list[Adjustment]:
     """Say so where a prompt is longer than what the model reads."""
     tokenizer = getattr(pipeline, "tokenizer", None)
+    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # of a processor, which reads pictures too
     prompt = arguments.get("prompt")
     if tokenizer is None or not prompt:
         return []

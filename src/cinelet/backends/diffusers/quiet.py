@@ -50,19 +50,21 @@ def _silent() -> Iterator[None]:
     # Before anything of PyTorch is there.
     limit_spinning()
     from diffusers.utils import logging as of_diffusers
+    from huggingface_hub.utils import logging as of_the_hub
     from transformers.utils import logging as of_transformers
 
-    libraries = (of_diffusers, of_transformers)
+    libraries = (of_diffusers, of_transformers, of_the_hub)
     levels = [library.get_verbosity() for library in libraries]
     torchao = logging.getLogger("torchao")  # it logs what of it this machine cannot have, each time it is imported
     level_of_torchao = torchao.level
-    with_bars = [library for library in libraries if library.is_progress_bar_enabled()]
+    with_bars = [library for library in (of_diffusers, of_transformers) if library.is_progress_bar_enabled()]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             torchao.setLevel(logging.CRITICAL)
             for library in libraries:
                 library.set_verbosity(library.CRITICAL)
+            for library in with_bars:
                 library.disable_progress_bar()
             yield
         finally:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cinelet.backends.diffusers.model_folder import INDEX_NAME
+from cinelet.domain.lora import Lora
 
 
 def of_files(folder: Path) -> str | None:
@@ -32,6 +33,22 @@ def of_hub_model(repo_id: str, *, cache_dir: Path | None) -> str | None:
     except (OSError, ValueError):  # The cache cannot be read, or the name is none.
         return None
     return Path(found).parent.name if isinstance(found, str) else None
+
+
+def of_lora(lora: Lora, *, cache_dir: Path | None) -> str | None:
+    """Return the size and time of a file, or the commit of the Hub that is here; None where there is none."""
+    from huggingface_hub import constants
+
+    try:
+        if lora.is_file:
+            facts = Path(lora.path).expanduser().stat()
+            return f"{facts.st_size}-{facts.st_mtime_ns}"
+        repo_id, _ = lora.hub_parts
+        root = Path(constants.HF_HUB_CACHE if cache_dir is None else cache_dir).expanduser()
+        folder = root / f"models--{repo_id.replace('/', '--')}"
+        return (folder / "refs" / "main").read_text(encoding="ascii").strip() or None
+    except (OSError, RuntimeError, ValueError):
+        return None
 
 
 def _facts(folder: Path) -> tuple[tuple[str, int, int], ...]:

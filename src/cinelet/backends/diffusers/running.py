@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinelet.backends.diffusers.acceleration import Acceleration
+from cinelet.backends.diffusers.arguments import arguments_of
 from cinelet.backends.diffusers.devices import is_device_lost, is_out_of_memory
 from cinelet.backends.diffusers.plan import Plan
 from cinelet.backends.diffusers.progress import StepReporter
@@ -56,14 +57,18 @@ def run(
     for number, window in enumerate(plan.windows):
         reporter.begin_run(number)
         seed = (plan.seed + number * _SEED_STEP) % 2**63
-        arguments = {**plan.arguments, plan.frame_argument: window.frames}
+        arguments = dict(plan.arguments)
+        if plan.frame_argument:
+            arguments[plan.frame_argument] = window.frames + plan.lost_frames
         if clip is None:
             used = _as(classes[plan.task], pipeline)
             if plan.image is not None:
-                arguments["image"] = plan.image
+                arguments[_image_argument(classes[plan.task])] = plan.image
         else:
             used, given = _continuation(pipeline, classes, condition_class, clip[-window.overlap :])
             arguments |= given
+        if plan.silent_bars:
+            arguments["callback_on_step_end"] = reporter.on_step
         with _accelerated(acceleration, used, arguments, guidance=plan.guider_guidance):
             (frames,) = _call(used, arguments, seeds=[seed], guidance=plan.guider_guidance, reporter=reporter)
         if isinstance(frames, CineletError):
@@ -142,7 +147,12 @@ def _continuation(
 
         condition = LTXVideoCondition(video=images, frame_index=0)
         return _as(condition_class, pipeline), {"conditions": [condition], "image_cond_noise_scale": 0.0}
-    return _as(classes[Task.IMAGE_TO_VIDEO], pipeline), {"image": images[-1]}
+    cls = classes[Task.IMAGE_TO_VIDEO]
+    return _as(cls, pipeline), {_image_argument(cls): images[-1]}
+
+
+def _image_argument(cls: type) -> str:
+    return arguments_of(cls).image or "image"
 
 
 def _call(
@@ -155,7 +165,7 @@ def _call(
     try:
         prepared = _prepared(pipeline, seeds=seeds, guidance=guidance, reporter=reporter)
         with prepared as generator, torch.inference_mode():
-            output = pipeline(**arguments, generator=generator, output_type="np").frames
+            output = pipeline(**arguments, generator=generator, output_type="np")
     except CineletError as error:
         # Its frames hold the tensors of the run, and whoever keeps the error would keep those.
         raise error.with_traceback(None) from None
@@ -168,7 +178,9 @@ def _call(
         if is_device_lost(error):
             raise DeviceLostError(_line_of(error)) from error
         raise ProcessingError(f"{name} failed: {_line_of(error)}", "denoising") from error
-    return [_clip_of(frames, name) for frames in output]
+    # Those that make one clip at a time call it `video`.
+    clips = output.frames if hasattr(output, "frames") else [output.video]
+    return [_clip_of(frames, name) for frames in clips]
 
 
 def _line_of(error: Exception) -> str:

@@ -11,18 +11,20 @@ from cinelet.backends.diffusers import devices, running
 from cinelet.backends.diffusers.acceleration import Acceleration
 from cinelet.backends.diffusers.arguments import find_class
 from cinelet.backends.diffusers.families import Family
+from cinelet.backends.diffusers.glimpses import Glimpses
+from cinelet.backends.diffusers.lora import LoraShelf
+from cinelet.backends.diffusers.lora_source import ChosenLora, applied_of
 from cinelet.backends.diffusers.model_cache import Loaded, ModelCache
 from cinelet.backends.diffusers.model_folder import ModelFolder
 from cinelet.backends.diffusers.plan import Plan
 from cinelet.backends.diffusers.precision import Precision
-from cinelet.backends.diffusers.progress import DENOISED, StepReporter
+from cinelet.backends.diffusers.progress import DENOISED, Listener, StepReporter
 from cinelet.backends.diffusers.prompt_length import cut_prompt
 from cinelet.backends.diffusers.quiet import quiet_libraries
 from cinelet.backends.diffusers.running import DeviceFullError
 from cinelet.backends.diffusers.speed import Speed
 from cinelet.backends.diffusers.turns import Turn, Turns, alive, check_company
 from cinelet.backends.diffusers.working_memory import Working, working_of
-from cinelet.domain.backend import Context
 from cinelet.domain.errors import CineletError
 from cinelet.domain.progress import Stage
 from cinelet.domain.request import Task
@@ -43,8 +45,9 @@ class Job:
     folder: ModelFolder
     family: Family
     classes: Mapping[Task, type]
-    context: Context
+    context: Listener
     speed: Speed
+    loras: Sequence[ChosenLora] = ()
 
     @property
     def alike(self) -> Hashable | None:
@@ -53,6 +56,7 @@ class Job:
         # Whether the first block has moved little would be found out for all videos of a run together.
         by_content = self.speed.step_cache == "first-block"
         alone = self.speed.quality == "exact" or by_content or not self.family.batches or len(plan.windows) > 1
+        alone = alone or not plan.frame_argument
         if alone or plan.image is not None or "prompt" not in plan.arguments:
             return None
         same = {name: value for name, value in plan.arguments.items() if name not in running.TEXTS}
@@ -60,6 +64,7 @@ class Job:
         return (
             str(self.folder.path), self.folder.revision, plan.task, plan.windows[0].frames, plan.guider_guidance,
             self.speed, texts, repr(sorted(same.items())),
+            repr(applied_of(self.loras)),
         )  # fmt: skip
 
     def working(self, precision: Precision) -> Working:
@@ -83,6 +88,8 @@ class Session:
 
     def __init__(self, models: ModelCache, *, most_together: int) -> None:
         self.models = models
+        self._loras = LoraShelf()
+        self._glimpses = Glimpses()
         self._turns: Turns[Job, Outcome] = Turns(self._run, most=most_together)
         self._too_many: dict[Hashable, int] = {}
         """How many of a kind the memory did not hold."""
@@ -164,7 +171,12 @@ class Session:
         condition = find_class(family.condition_class, job.folder.reference) if family.condition_class else None
         plans = [turn.work.plan for turn in turns]
         acceleration = Acceleration(job.speed, device=self.models.device, videos=len(turns))
-        with devices.peak_of(self.models.device) as peak:
+        contexts = [turn.work.context for turn in turns]
+        with (
+            self._loras.applied(loaded.pipeline, job.loras) as told,
+            self._glimpses.shown(loaded.pipeline, contexts, size=job.plan.size),
+            devices.peak_of(self.models.device) as peak,
+        ):
             clips: Sequence[running.Clip | CineletError] = (
                 running.run_together(plans, loaded.pipeline, job.classes, reporter, acceleration=acceleration)
                 if len(plans) > 1
@@ -175,8 +187,10 @@ class Session:
         if peak.bytes is not None:
             loaded.peaks[job.alike] = max(loaded.peaks.get(job.alike, 0), peak.bytes // len(turns))
         reporter.context.report(Stage.DECODING, DENOISED, measured=False)
+        adjustments = (*adjustments, *told)
         applied: dict[str, Any] = {"precision": loaded.precision.name, "placement": loaded.placement.words}
         applied["speed"] = acceleration.applied
+        applied |= applied_of(job.loras)
         if len(turns) > 1:
             applied["together"] = len(turns)
         if peak.bytes is not None:

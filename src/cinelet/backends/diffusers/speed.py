@@ -14,6 +14,7 @@ from typing import Literal
 
 from cinelet.domain.errors import ValidationError
 from cinelet.domain.request import Quality
+from cinelet.domain.result import Adjustment
 
 Switch = Literal["auto", "on", "off"]
 StepCache = Literal["auto", "off", "first-block", "taylorseer", "pab", "fastercache", "guidance"]
@@ -85,10 +86,18 @@ class Speed:
     insisted: frozenset[str] = frozenset()
     asked: bool = False
     """Whether the request named the quality."""
+    declined: tuple[Adjustment, ...] = ()
+    """What the operator set and this request does not allow."""
 
 
 def choose_speed(
-    settings: SpeedSettings, quality: Quality | None, *, device: str, steps: int | None, reference: str
+    settings: SpeedSettings,
+    quality: Quality | None,
+    *,
+    device: str,
+    steps: int | None,
+    reference: str,
+    has_loras: bool = False,
 ) -> Speed:
     """Return what a generation is to have. steps: of the request or the model; None where nobody knows."""
     chosen = quality or settings.quality
@@ -103,6 +112,11 @@ def choose_speed(
     elif cache == "off":
         cache = None
     quantized = settings.quantization != "none" and (fast or settings.quantize_balanced)
+    declined: tuple[Adjustment, ...] = ()
+    if quantized and has_loras:
+        quantized = False
+        reason = "LoRAs are applied to plain weights"
+        declined = (Adjustment("quantization", settings.quantization, None, reason),)
     insisted = {
         name
         for name, wanted in (
@@ -123,6 +137,7 @@ def choose_speed(
         quantization=settings.quantization if quantized else None,
         insisted=frozenset(insisted),
         asked=quality is not None,
+        declined=declined,
     )
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
-import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from cinelet.backends.diffusers.tensor_file import read_tensor_header
 from cinelet.domain.errors import ModelUnsupportedError
 
 MAX_HEADER_BYTES = 100_000_000
@@ -74,24 +73,16 @@ def stored_float(components: Mapping[str, Elements]) -> str | None:
 
 
 def elements_of(path: Path, reference: str) -> Elements:
-    """Count the numbers of a safetensors file: 8 bytes of length, then JSON.
+    """Count the numbers of a safetensors file.
 
     Raises `ModelUnsupportedError` for a file that is not whole.
     """
     try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > MAX_HEADER_BYTES:
-                raise ValueError(f"a header of {length:,} bytes")
-            header = json.loads(file.read(length))
-        entries = [entry for name, entry in header.items() if name != "__metadata__"]
-        total = sum(end - begin for begin, end in (entry["data_offsets"] for entry in entries))
-        if total + length + 8 > path.stat().st_size:
-            raise ValueError("shorter than its header says")
-        return counted((entry["dtype"], entry["shape"]) for entry in entries)
-    except (ValueError, RecursionError, struct.error, KeyError, TypeError, AttributeError) as error:
+        header = read_tensor_header(path, max_header_bytes=MAX_HEADER_BYTES)
+    except ValueError as error:
         message = f"{reference}: {path.parent.name}/{path.name} is no complete safetensors file ({error!s:.80})"
         raise ModelUnsupportedError(f"{message}; download the model again", reference) from error
+    return counted((tensor.dtype, tensor.shape) for tensor in header.tensors.values())
 
 
 def counted(tensors: Iterable[tuple[Any, Iterable[int]]]) -> Elements:

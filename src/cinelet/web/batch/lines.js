@@ -1,9 +1,10 @@
 // Lines of a batch out of texts and files. A line is an object of values; what cannot be read is the text as it came.
+import { lorasOf } from "../loras.js";
 
 const NUMBERS = new Set(["duration", "fps", "num_inference_steps", "guidance_scale", "seed", "width", "height", "priority"]);
-const TEXTS = ["prompt", "negative_prompt", "model", "quality", "preset", "codec", "cache", "image_fit", "image", "custom_id", "webhook_url"];
-const COLUMNS = new Set([...NUMBERS, ...TEXTS, "fallback"]);
-const ALSO = { text: "prompt", steps: "num_inference_steps", guidance: "guidance_scale", id: "custom_id" };
+const TEXTS = ["prompt", "negative_prompt", "model", "preset", "codec", "cache", "image_fit", "image", "custom_id", "webhook_url", "upscaler", "quality"];
+const COLUMNS = new Set([...NUMBERS, ...TEXTS, "fallback", "lora"]);
+const ALSO = { text: "prompt", steps: "num_inference_steps", guidance: "guidance_scale", id: "custom_id", loras: "lora" };
 export const MAX_FILE_BYTES = 32 * 1024 * 1024;
 
 // One prompt a line; blank ones are none.
@@ -53,6 +54,7 @@ export function linesOfCsv(text) {
 function valueOf(name, cell) {
   // What is no number stays as it is: the service says so, for its line.
   if (NUMBERS.has(name) && !Number.isNaN(Number(cell))) return Number(cell);
+  if (name === "lora") return lorasOf(cell);
   if (name === "fallback") return ["1", "true", "yes"].includes(cell.toLowerCase());
   return cell;
 }

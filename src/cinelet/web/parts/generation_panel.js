@@ -3,6 +3,7 @@ import { announceOf, useTitle } from "../progress_words.js";
 import { html, useEffect, useRef } from "../html.js";
 import { seconds, stage } from "../format.js";
 import { isFinal, useGeneration } from "../live.js";
+import { useMedia } from "../media.js";
 import { linkTo } from "../router.js";
 import { useStore } from "../store.js";
 import { announce } from "../toasts.js";
@@ -66,6 +67,7 @@ export function Progress({ generation }) {
   }
   const percent = Math.floor(progress * 100);
   return html`<div class="screen working ${state}">
+    <${Glimpse} path=${generation.links.preview} />
     <div class="working-words">
       <h2>${stage(generation)}</h2>
       <p class="muted">
@@ -77,6 +79,15 @@ export function Progress({ generation }) {
     ${note && html`<p class="hint">${note}</p>`}
     <div class="working-end"><${NoticeSwitch} /><${Cancel} generation=${generation} /></div>
   </div>`;
+}
+
+// What it looks like so far. The last picture stays until the next one is there.
+function Glimpse({ path }) {
+  const url = useMedia(path);
+  const last = useRef(null);
+  if (!path) last.current = null;
+  else if (url) last.current = url;
+  return last.current && html`<img class="glimpse" src=${last.current} alt="What it looks like so far" />`;
 }
 
 const STEPS = [

@@ -2,6 +2,7 @@
 import { html } from "../html.js";
 import { seconds } from "../format.js";
 import { Field } from "./field.js";
+import { LocalFields } from "./local_fields.js";
 import { longestSeconds } from "./model_picker.js";
 import { SizePicker } from "./size_picker.js";
 
@@ -152,6 +153,7 @@ export function Parameters({ values, setValue, facts, errors, without = [] }) {
           disabledBecause=${unused("quality")}
           ...${{ values, setValue, errors }}
         />
+        <${LocalFields} ...${{ values, setValue, errors, unused }} />
         <${Choice} name="preset" label="Quality of the file" options=${PRESETS} ...${{ values, setValue, errors }} />
         <${Choice} name="codec" label="Kind of file" options=${CODECS} ...${{ values, setValue, errors }} />
         ${!without.includes("image_fit") && html`<${Choice} name="image_fit" label="Fit of the image" options=${FITS} ...${{ values, setValue, errors }} />`}
@@ -169,7 +171,7 @@ export function Parameters({ values, setValue, facts, errors, without = [] }) {
   `;
 }
 
-const ADVANCED = new Set(["num_inference_steps", "fps", "guidance_scale", "quality", "preset", "codec", "image_fit", "cache"]);
+const ADVANCED = new Set(["num_inference_steps", "fps", "guidance_scale", "quality", "preset", "codec", "image_fit", "cache", "lora", "upscaler"]);
 const QUALITIES = { "": "as configured", fast: "fast, with small losses", balanced: "balanced", exact: "exact, to the last bit" };
 const PRESETS = { "": "as configured", low: "low, small", medium: "medium", high: "high, large" };
 const CODECS = { "": "H.264, plays everywhere", av1: "AV1, smaller", vp9: "VP9, WebM" };
