@@ -1,6 +1,6 @@
 """What cinelet costs on this machine, beside what one would write without it.
 
-    python benchmarks/local.py [--repeats 7] [--only generation encoding start]
+    python benchmarks/local.py [--repeats 7] [--only generation quality loaded encoding start gpu]
 
 Prints Markdown tables and writes them with all numbers to `benchmarks/results/`, stamped with machine and commit.
 Needs the extras `local`, `dev` and `benchmarks`.
@@ -135,9 +135,7 @@ def _plain_run(case: Case, directory: Path, applied: Mapping[str, Any], folder: 
 
     pipeline: Any = DiffusionPipeline.from_pretrained(directory, dtype=torch.float32, use_safetensors=True)
     pipeline.set_progress_bar_config(disable=True)
-    known = inspect.signature(pipeline.__call__).parameters
-    arguments = {name: value for name, value in applied.items() if name in known and value is not None}
-    arguments |= {"prompt": "a red circle moving left", "num_frames": applied["frames_made"], "output_type": "np"}
+    arguments = plain_arguments(pipeline, applied)
 
     def run() -> float:
         began = time.perf_counter()
@@ -146,6 +144,18 @@ def _plain_run(case: Case, directory: Path, applied: Mapping[str, Any], folder: 
         return time.perf_counter() - began
 
     return run
+
+
+def plain_arguments(pipeline: Any, applied: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that cinelet gave to a pipeline of this class."""
+    known = inspect.signature(type(pipeline).__call__).parameters
+    arguments = {name: value for name, value in applied.items() if name in known and value is not None}
+    return {
+        **arguments,
+        "prompt": "a red circle moving left",
+        "num_frames": applied["frames_made"],
+        "output_type": "np",
+    }
 
 
 def fastest_encoding(frames: NDArray[Any], path: Path, *, fps: int) -> None:
@@ -266,7 +276,35 @@ def start(repeats: int) -> list[Row]:
     return rows
 
 
-SECTIONS: Mapping[str, Callable[[int], list[Row]]] = {"generation": generation, "encoding": encoding, "start": start}
+def quality(repeats: int) -> list[Row]:
+    """Compare the qualities, as `benchmarks/local_speed.py` says."""
+    from benchmarks import local_speed
+
+    return local_speed.quality(repeats)
+
+
+def loaded(repeats: int) -> list[Row]:
+    """Compare a model that is loaded with a script that loads it each time, as `benchmarks/local_speed.py` says."""
+    from benchmarks import local_speed
+
+    return local_speed.loaded(repeats)
+
+
+def gpu(repeats: int) -> list[Row]:
+    """Compare the qualities of models of true size on a GPU, as `benchmarks/local_gpu.py` says."""
+    from benchmarks import local_gpu
+
+    return local_gpu.gpu(repeats)
+
+
+SECTIONS: Mapping[str, Callable[[int], list[Row]]] = {
+    "generation": generation,
+    "quality": quality,
+    "loaded": loaded,
+    "encoding": encoding,
+    "start": start,
+    "gpu": gpu,
+}
 
 
 def main() -> None:

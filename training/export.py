@@ -41,7 +41,7 @@ SIGNATURE = {
     "tasks": ["image-to-video", "text-to-video"],
     "parameters": [
         *("codec", "duration", "fps", "guidance_scale", "height", "image", "image_fit", "negative_prompt"),
-        *("num_inference_steps", "preset", "prompt", "seed", "upscaler", "width"),
+        *("num_inference_steps", "preset", "prompt", "quality", "seed", "upscaler", "width"),
     ],
     "frames": [4, 1, 1],
     "size_multiple": 32,

@@ -236,7 +236,7 @@ def _diffusers_backend(config: Config) -> Backend:
         )
         raise ModelUnsupportedError(message, "local")
     from cinelet.backends import embedded
-    from cinelet.backends.diffusers import DiffusersBackend
+    from cinelet.backends.diffusers import DiffusersBackend, SpeedSettings
 
     return DiffusersBackend(
         directories={"embedded": embedded.directory()},
@@ -246,6 +246,7 @@ def _diffusers_backend(config: Config) -> Backend:
         device=config.cinelet_device,
         model_memory=config.cinelet_model_memory,
         most_together=batch_size(config),
+        speed=SpeedSettings(**config.speed),
     )
 
 

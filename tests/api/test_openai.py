@@ -114,6 +114,17 @@ def test_the_fields_of_other_engines_are_taken_and_those_without_effect_named(cl
     assert asked["lora"] == [{"path": "org/x"}]
 
 
+@pytest.mark.parametrize(("quality", "asked", "ignored"), [("exact", "exact", []), ("hd", None, ["quality"])])
+def test_a_quality_of_ours_counts_and_that_of_another_engine_is_named(
+    client: httpx2.Client, quality: str, asked: str | None, ignored: list[str]
+) -> None:
+    body = {"prompt": "a gull", "quality": quality}
+    for reply in (client.post("/v1/videos", data=body), client.post("/v1/videos", json=body)):
+        video = reply.json()
+        assert video.get("ignored", []) == ignored
+        assert client.get(f"/v1/generations/{video['id']}").json()["request"].get("quality") == asked
+
+
 def test_what_the_client_sends_again_by_itself_makes_no_second_video(client: httpx2.Client) -> None:
     fields = {"prompt": "sent again", "seconds": "1"}
     first, second, third = (

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import Request
 from starlette.datastructures import UploadFile
@@ -15,7 +15,7 @@ from starlette.datastructures import UploadFile
 from cinelet.api.bodies import PAIRS, Parameters
 from cinelet.api.lora_field import IN_FORM, is_lora, loras_of_fields
 from cinelet.domain.errors import ValidationError
-from cinelet.domain.request import MAX_PROMPT_CHARACTERS, Task, VideoRequest, make_request
+from cinelet.domain.request import MAX_PROMPT_CHARACTERS, Quality, Task, VideoRequest, make_request
 from cinelet.jobs.webhook_address import WEBHOOK_URL
 
 MAX_FIELDS = 100
@@ -23,7 +23,7 @@ MAX_FIELD_BYTES = 64 * 1024
 
 _SAME = (
     "prompt", "model", "negative_prompt", "fps", "num_inference_steps", "guidance_scale", "seed", "width", "height",
-    "preset", "codec", "fallback", "cache", "image_fit", "upscaler",
+    "preset", "codec", "fallback", "cache", "image_fit", "upscaler", "quality",
 )  # fmt: skip
 """Fields that are called as ours are."""
 WITHOUT_EFFECT = frozenset({
@@ -31,7 +31,7 @@ WITHOUT_EFFECT = frozenset({
     "cache_dit_params", "output_quality", "output_compression", "x264_preset", "enable_frame_interpolation",
     "frame_interpolation_exp", "frame_interpolation_scale", "frame_interpolation_model_path", "enable_upscaling",
     "task_type", "diffusers_kwargs", "extra_params", "extra_body", "boundary_ratio", "aspect_ratio",
-    "short_edge", "user", "quality",
+    "short_edge", "user",
 })  # fmt: skip
 """Fields of other engines that change nothing here; the reply names them."""
 _IMAGE_FIELDS = ("input_reference", "image_reference", "reference_url")
@@ -51,6 +51,8 @@ def described() -> dict[str, Any]:
             "description": "What the video shows.",
         },
         **{name: _lenient(ours[name]) for name in _SAME if name in ours},
+        # Not the choice alone: other engines' values are taken, and have no effect.
+        "quality": {"description": ours["quality"]["description"], "examples": ["fast"]},
         "seconds": {"type": ["number", "string"], "description": "How long it is.", "examples": ["2"]},
         "size": {
             "type": "string",
@@ -139,6 +141,9 @@ async def _read(items: Iterable[tuple[str, Any]]) -> VideoForm:
             sent[plain] = value
         else:
             raise ValidationError(f"There is no field {name[:60]!r}", {name[:60]: "Unknown field"})
+    if "quality" in sent and sent["quality"] not in get_args(Quality):
+        del sent["quality"]  # other engines' values say how fine the picture is, which the size says here
+        ignored.append("quality")
     if {"seconds", "num_frames"} <= sent.keys():
         ignored.append("num_frames")
     values = _values(sent) | ({"lora": loras_of_fields(loras)} if loras else {})

@@ -53,6 +53,9 @@ export function parameterName(name) {
     frame_rate: "fps",
     native_fps: "the model's own fps",
     frames_made: "frames made",
+    step_cache: "cached steps",
+    channels_last: "channels last",
+    compile: "compiled",
     lora: "LoRA",
   };
   return names[name] ?? name.replaceAll("_", " ");
@@ -61,7 +64,10 @@ export function parameterName(name) {
 export function shown(value) {
   if (value === null || value === undefined) return "none";
   if (Array.isArray(value)) return value.map(shown).join(", ");
-  if (typeof value === "object") return "path" in value ? loraLine(value) : JSON.stringify(value);
+  if (typeof value === "object") {
+    if ("path" in value) return loraLine(value);
+    return Object.entries(value).map(([name, one]) => `${parameterName(name)}: ${shown(one)}`).join(", ");
+  }
   if (typeof value === "boolean") return value ? "yes" : "no";
   return String(value);
 }

@@ -10,6 +10,7 @@ const OPTIONS = {
   guidance_scale: "--guidance",
   seed: "--seed",
   image_fit: "--image-fit",
+  quality: "--quality",
   preset: "--preset",
   codec: "--codec",
   cache: "--cache",

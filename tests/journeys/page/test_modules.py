@@ -117,12 +117,13 @@ def test_what_is_copied_for_the_command_line_is_a_command_of_ours(ask: Ask) -> N
     from cinelet.domain.errors import AuthenticationError
 
     for prompt in (VALUES["prompt"], "--help is a film"):
-        values = {**VALUES, "prompt": prompt, "width": 64, "height": 32, "num_inference_steps": 3}
+        sizes = {"width": 64, "height": 32}
+        values = {**VALUES, **sizes, "prompt": prompt, "num_inference_steps": 3, "quality": "exact"}
         # A shell reads on after a backslash at the end of a line; shlex does not.
         words = shlex.split(ask("snippets.js", "asCommand", values, {"image": False}).replace(" \\\n", " "))
         assert words[:2] == ["cinelet", "generate"]
         assert words[-1] == prompt
-        assert {"--no-fallback", "64x32", "--steps"} <= set(words)
+        assert {"--no-fallback", "64x32", "--steps", "--quality"} <= set(words)
         # It is understood up to the model, which no provider runs without a token.
         outcome = CliRunner().invoke(app, words[1:])
         assert isinstance(outcome.exception, AuthenticationError), outcome.output

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from cinelet.backends.diffusers.speed import SpeedSettings, choose_speed
 from cinelet.clock import until_ended
 from cinelet.domain.backend import Capabilities, Context, FrameRule, GeneratedVideo
 from cinelet.domain.condition import Condition, Device
@@ -41,7 +42,8 @@ class DiffusersBackend:
     directories: folders of models with names of their own, as `embedded`. cache_dir: of the Hub's files, the Hub's own
     default if None. hf_token: for gated models. endpoint: of the Hub. device: torch's name, or None for the fastest.
     model_memory: most bytes that the weights of loaded models take; None for what is free, less a reserve.
-    most_together: how many generations that are alike may be one run.
+    most_together: how many generations that are alike may be one run. speed: what may be given up for speed;
+    `ValidationError` for what cannot be done here.
     """
 
     def __init__(
@@ -54,7 +56,10 @@ class DiffusersBackend:
         device: str | None = None,
         model_memory: int | None = None,
         most_together: int = 1,
+        speed: SpeedSettings | None = None,
     ) -> None:
+        self._speed = SpeedSettings() if speed is None else speed
+        self._speed.check()
         self._directories = dict(directories or {})
         self._cache_dir = cache_dir
         self._hf_token = hf_token
@@ -79,16 +84,8 @@ class DiffusersBackend:
 
     async def revision(self, model: ModelReference) -> str | None:
         """Name the state of the model's files: the commit of a Hub model, else a hash; None where there are none."""
-        from cinelet.backends.diffusers import revision
-
         # Not in a thread of the generations: the answer must not wait for them.
-        if model.name in self._directories and model.scheme == model.name:
-            return await asyncio.to_thread(revision.of_content, self._directories[model.name])
-        if model.is_directory:
-            return await asyncio.to_thread(revision.of_files, Path(model.name))
-        if model.scheme not in {"local", "hub"}:
-            return None
-        return await asyncio.to_thread(revision.of_hub_model, model.name, cache_dir=self._cache_dir)
+        return self._speed.tagged(await asyncio.to_thread(self._revision, model))
 
     async def lora_revision(self, lora: Lora) -> str | None:
         """Name the state of a LoRA's file; None where it is not on this machine."""
@@ -119,6 +116,17 @@ class DiffusersBackend:
             session, self._session = self._session, None
         if session is not None:
             session.close()
+
+    def _revision(self, model: ModelReference) -> str | None:
+        from cinelet.backends.diffusers import revision
+
+        if model.name in self._directories and model.scheme == model.name:
+            return revision.of_content(self._directories[model.name])
+        if model.is_directory:
+            return revision.of_files(Path(model.name))
+        if model.scheme not in {"local", "hub"}:
+            return None
+        return revision.of_hub_model(model.name, cache_dir=self._cache_dir)
 
     def _known(self, reference: ModelReference) -> Capabilities | None:
         """Return what a model of the package can do, where its files alone say it."""
@@ -194,12 +202,21 @@ class DiffusersBackend:
         smaller = upscaler.smaller(request) if upscaler else request
         plan = make_plan(smaller, self._model(folder, classes, request.task))
         session = self._opened_session()
+        speed = choose_speed(
+            self._speed,
+            request.quality,
+            device=session.models.device,
+            steps=plan.steps,
+            reference=str(reference),
+            has_loras=bool(loras),
+        )
         imported_seconds = time.monotonic() - began
         part = context.share(0.0, FIRST_SHARE) if upscaler else context
-        outcome = session.run(Job(plan, folder, family, classes, part, request.quality or "balanced", loras))
+        weights = replace(folder, quantization=speed.quantization)
+        outcome = session.run(Job(plan, weights, family, classes, part, speed, loras))
         if upscaler:
             plan = replace(plan, adjustments=tuple(change for change in plan.adjustments if change.parameter != "size"))
-            outcome = upscaler.upscaled(request, plan, outcome, context.share(FIRST_SHARE, 1.0), session)
+            outcome = upscaler.upscaled(request, plan, outcome, context.share(FIRST_SHARE, 1.0), session, speed=speed)
         return self._encoded(request, context, outcome, plan=plan, folder=folder, imported_seconds=imported_seconds)
 
     def _encoded(

@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from cinelet.backends.diffusers.quantization import bytes_of_tensor
 from cinelet.domain.condition import Device
 from cinelet.domain.errors import ProcessingError
 
@@ -49,7 +50,7 @@ def bytes_of(*parts: Any) -> int:
 
     modules = [part for part in parts if isinstance(part, torch.nn.Module)]
     tensors = {id(tensor): tensor for tensor in chain.from_iterable(map(_tensors, modules))}
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    return sum(map(bytes_of_tensor, tensors.values()))
 
 
 def _tensors(module: Any) -> Any:

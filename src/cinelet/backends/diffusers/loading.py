@@ -12,6 +12,7 @@ from cinelet.backends.diffusers.devices import give_back, is_out_of_memory
 from cinelet.backends.diffusers.model_folder import ModelFolder
 from cinelet.backends.diffusers.placement import Placement, place
 from cinelet.backends.diffusers.precision import Precision
+from cinelet.backends.diffusers.quantization import gguf_networks, loading_options
 from cinelet.backends.diffusers.text_reader import READ_TEXT, text_readers
 from cinelet.domain.errors import CapacityError, CineletError, ModelUnsupportedError
 
@@ -59,6 +60,7 @@ def _load(
     cls: Any = find_class(folder.class_name, folder.reference)
     settings = {"use_safetensors": True, "local_files_only": True}
     encoders = dict(_encoders(folder, settings, precision=precision, besides=shared))
+    networks = dict(gguf_networks(folder, precision.of("")))
     dtypes = {"default": precision.of(""), **{name: precision.of(name) for name in precision.exact}}
     readers = text_readers(folder)
     pipeline = cls.from_pretrained(
@@ -66,7 +68,8 @@ def _load(
         variant=folder.variant,
         dtype=dtypes if precision.exact else precision.of(""),
         **settings,
-        **{**encoders, **dict.fromkeys(readers), **shared},
+        **loading_options(folder),
+        **{**encoders, **dict.fromkeys(readers), **networks, **shared},
     )
     for module in pipeline.components.values():
         if isinstance(module, torch.nn.Module):

@@ -284,7 +284,7 @@ class ModelCache:
 
 def _key(folder: ModelFolder) -> str:
     """Name a folder in the state that it is in."""
-    return f"{folder.path.resolve()}@{(folder.path / INDEX_NAME).stat().st_mtime_ns}"
+    return f"{folder.path.resolve()}@{(folder.path / INDEX_NAME).stat().st_mtime_ns}+{folder.quantization}"
 
 
 def _parts(folder: ModelFolder, precision: Precision) -> dict[str, str]:

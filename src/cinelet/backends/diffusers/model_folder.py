@@ -13,6 +13,7 @@ from typing import Any
 
 from cinelet.backends.diffusers.card import CARD_NAME, ModelCard, read_card
 from cinelet.backends.diffusers.component_files import check_component
+from cinelet.backends.diffusers.gguf_file import gguf_of, tensor_bytes
 from cinelet.backends.diffusers.known_models import known_card
 from cinelet.backends.diffusers.tensors import Elements, elements_of
 from cinelet.backends.diffusers.weight_files import choose_variant, weights_of
@@ -25,9 +26,10 @@ _LIBRARIES = frozenset({"diffusers", "transformers"})
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A diffusers model whose index names nothing but known libraries and whose weights are safetensors.
+    """A diffusers model whose index names nothing but known libraries and whose weights are safetensors or gguf files.
 
-    components: name -> (library, class).
+    components: name -> (library, class). quantization: how the networks are quantized while they are loaded, "int8",
+    "fp8" or not at all.
     """
 
     path: Path
@@ -36,6 +38,7 @@ class ModelFolder:
     components: Mapping[str, tuple[str, str]]
     index: Mapping[str, Any]
     card: ModelCard
+    quantization: str | None = None
 
     def config(self, component: str) -> Mapping[str, Any]:
         """Return a component's configuration; empty where it has none."""
@@ -67,6 +70,8 @@ class ModelFolder:
         return {name: self._elements(name) for name in self.components}
 
     def _elements(self, component: str) -> Elements:
+        if (file := gguf_of(self.path / component)) is not None:
+            return {"U8": tensor_bytes(file, self.reference)}
         total: Counter[str] = Counter()
         for file in self.weights(component):
             total.update(elements_of(file, self.reference))

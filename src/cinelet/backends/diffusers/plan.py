@@ -88,7 +88,7 @@ class Model:
 
     def honoured(self) -> frozenset[str]:
         """Return the names of the request's fields that have an effect."""
-        names = {"model", "task", "duration", "fps", "seed", "preset", "codec", "upscaler"}
+        names = {"model", "task", "duration", "fps", "seed", "preset", "codec", "upscaler", "quality"}
         takes = self.arguments
         names |= {name for name in ("prompt", "negative_prompt", "num_inference_steps") if name in takes}
         names |= {"width", "height"} if "height" in takes else set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import warnings
 from collections.abc import Iterator
@@ -54,16 +55,20 @@ def _silent() -> Iterator[None]:
 
     libraries = (of_diffusers, of_transformers, of_the_hub)
     levels = [library.get_verbosity() for library in libraries]
+    torchao = logging.getLogger("torchao")  # it logs what of it this machine cannot have, each time it is imported
+    level_of_torchao = torchao.level
     with_bars = [library for library in (of_diffusers, of_transformers) if library.is_progress_bar_enabled()]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
+            torchao.setLevel(logging.CRITICAL)
             for library in libraries:
                 library.set_verbosity(library.CRITICAL)
             for library in with_bars:
                 library.disable_progress_bar()
             yield
         finally:
+            torchao.setLevel(level_of_torchao)
             for library, level in zip(libraries, levels, strict=True):
                 library.set_verbosity(level)
             for library in with_bars:

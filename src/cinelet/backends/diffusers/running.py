@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cinelet.backends.diffusers.acceleration import Acceleration
 from cinelet.backends.diffusers.arguments import arguments_of
 from cinelet.backends.diffusers.devices import is_device_lost, is_out_of_memory
 from cinelet.backends.diffusers.plan import Plan
@@ -38,13 +39,19 @@ class DeviceFullError(CapacityError):
 
 
 def run(
-    plan: Plan, pipeline: Any, classes: Mapping[Task, type], condition_class: type | None, reporter: StepReporter
+    plan: Plan,
+    pipeline: Any,
+    classes: Mapping[Task, type],
+    condition_class: type | None,
+    reporter: StepReporter,
+    *,
+    acceleration: Acceleration | None = None,
 ) -> Clip:
     """Return the frames of a plan at its native rate.
 
-    classes: the pipeline class of each task of the model; all share the weights of `pipeline`. Raises
-    `GenerationCancelledError` and `DeadlineExceededError` within one step, `DeviceFullError` when memory is out,
-    `ProcessingError` for whatever else goes wrong.
+    classes: the pipeline class of each task of the model; all share the weights of `pipeline`. acceleration: how fast
+    it is to be; None for plain diffusers. Raises `GenerationCancelledError` and `DeadlineExceededError` within one
+    step, `DeviceFullError` when memory is out, `ProcessingError` for whatever else goes wrong.
     """
     clip: Clip | None = None
     for number, window in enumerate(plan.windows):
@@ -62,7 +69,8 @@ def run(
             arguments |= given
         if plan.silent_bars:
             arguments["callback_on_step_end"] = reporter.on_step
-        (frames,) = _call(used, arguments, seeds=[seed], guidance=plan.guider_guidance, reporter=reporter)
+        with _accelerated(acceleration, used, arguments, guidance=plan.guider_guidance):
+            (frames,) = _call(used, arguments, seeds=[seed], guidance=plan.guider_guidance, reporter=reporter)
         if isinstance(frames, CineletError):
             raise frames
         reporter.end_run()
@@ -73,7 +81,12 @@ def run(
 
 
 def run_together(
-    plans: Sequence[Plan], pipeline: Any, classes: Mapping[Task, type], reporter: StepReporter
+    plans: Sequence[Plan],
+    pipeline: Any,
+    classes: Mapping[Task, type],
+    reporter: StepReporter,
+    *,
+    acceleration: Acceleration | None = None,
 ) -> Sequence[Clip | CineletError]:
     """Run plans of one window at once, and return the frames of each, or what is wrong with them; else as `run`.
 
@@ -87,9 +100,16 @@ def run_together(
             arguments[name] = [plan.arguments[name] for plan in plans]
     seeds = [plan.seed for plan in plans]
     used = _as(classes[first.task], pipeline)
-    clips = _call(used, arguments, seeds=seeds, guidance=first.guider_guidance, reporter=reporter)
+    with _accelerated(acceleration, used, arguments, guidance=first.guider_guidance):
+        clips = _call(used, arguments, seeds=seeds, guidance=first.guider_guidance, reporter=reporter)
     reporter.end_run()
     return clips
+
+
+def _accelerated(
+    acceleration: Acceleration | None, pipeline: Any, arguments: dict[str, Any], *, guidance: float | None
+) -> AbstractContextManager[None]:
+    return nullcontext() if acceleration is None else acceleration.on(pipeline, arguments, guidance=guidance)
 
 
 def _joined(clip: Clip, frames: Clip, overlap: int) -> Clip:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cinelet.backends.diffusers import devices, running
+from cinelet.backends.diffusers.acceleration import Acceleration
 from cinelet.backends.diffusers.arguments import find_class
 from cinelet.backends.diffusers.families import Family
 from cinelet.backends.diffusers.glimpses import Glimpses
@@ -21,12 +22,13 @@ from cinelet.backends.diffusers.progress import DENOISED, StepReporter
 from cinelet.backends.diffusers.prompt_length import cut_prompt
 from cinelet.backends.diffusers.quiet import quiet_libraries
 from cinelet.backends.diffusers.running import DeviceFullError
+from cinelet.backends.diffusers.speed import Speed
 from cinelet.backends.diffusers.turns import Turn, Turns, alive, check_company
 from cinelet.backends.diffusers.working_memory import Working, working_of
 from cinelet.domain.backend import Context
 from cinelet.domain.errors import CineletError
 from cinelet.domain.progress import Stage
-from cinelet.domain.request import Quality, Task
+from cinelet.domain.request import Task
 from cinelet.domain.result import Adjustment
 from cinelet.observability.logs import get_logger
 
@@ -45,21 +47,24 @@ class Job:
     family: Family
     classes: Mapping[Task, type]
     context: Context
-    quality: Quality
+    speed: Speed
     loras: Sequence[ChosenLora] = ()
 
     @property
     def alike(self) -> Hashable | None:
         """What it has in common with jobs that it may run with; None for one that runs alone."""
         plan = self.plan
-        alone = self.quality == "exact" or not self.family.batches or len(plan.windows) > 1 or not plan.frame_argument
+        # Whether the first block has moved little would be found out for all videos of a run together.
+        by_content = self.speed.step_cache == "first-block"
+        alone = self.speed.quality == "exact" or by_content or not self.family.batches or len(plan.windows) > 1
+        alone = alone or not plan.frame_argument
         if alone or plan.image is not None or "prompt" not in plan.arguments:
             return None
         same = {name: value for name, value in plan.arguments.items() if name not in running.TEXTS}
         texts = tuple(name for name in running.TEXTS if name in plan.arguments)
         return (
             str(self.folder.path), self.folder.revision, plan.task, plan.windows[0].frames, plan.guider_guidance,
-            self.quality, texts, repr(sorted(same.items())),
+            self.speed, texts, repr(sorted(same.items())),
             repr(applied_of(self.loras)),
         )  # fmt: skip
 
@@ -166,19 +171,23 @@ class Session:
         family = job.family
         condition = find_class(family.condition_class, job.folder.reference) if family.condition_class else None
         plans = [turn.work.plan for turn in turns]
+        acceleration = Acceleration(job.speed, device=self.models.device, videos=len(turns))
         contexts = [turn.work.context for turn in turns]
         reporter.observe = self._glimpses.observer(loaded.pipeline, contexts, size=job.plan.size)
         with self._loras.applied(loaded.pipeline, job.loras) as told, devices.peak_of(self.models.device) as peak:
             clips: Sequence[running.Clip | CineletError] = (
-                running.run_together(plans, loaded.pipeline, job.classes, reporter)
+                running.run_together(plans, loaded.pipeline, job.classes, reporter, acceleration=acceleration)
                 if len(plans) > 1
-                else [running.run(job.plan, loaded.pipeline, job.classes, condition, reporter)]
+                else [
+                    running.run(job.plan, loaded.pipeline, job.classes, condition, reporter, acceleration=acceleration)
+                ]
             )
         if peak.bytes is not None:
             loaded.peaks[job.alike] = max(loaded.peaks.get(job.alike, 0), peak.bytes // len(turns))
         reporter.context.report(Stage.DECODING, DENOISED, measured=False)
         adjustments = (*adjustments, *told)
         applied: dict[str, Any] = {"precision": loaded.precision.name, "placement": loaded.placement.words}
+        applied["speed"] = acceleration.applied
         applied |= applied_of(job.loras)
         if len(turns) > 1:
             applied["together"] = len(turns)
@@ -190,10 +199,10 @@ class Session:
                 continue
             timings = {
                 "loading": loading_seconds,
-                "denoising": reporter.denoising_seconds,
+                **acceleration.timings(denoising_seconds=reporter.denoising_seconds),
                 "decoding": reporter.decoding_seconds,
             }
-            changes = (*adjustments, *cut_prompt(loaded.pipeline, turn.work.plan.arguments))
+            changes = (*adjustments, *acceleration.adjustments, *cut_prompt(loaded.pipeline, turn.work.plan.arguments))
             self._turns.end(turn, result=Outcome(clip, timings, applied, changes))
 
 

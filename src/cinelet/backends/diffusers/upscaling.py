@@ -16,6 +16,7 @@ from cinelet.backends.diffusers.families import Family, family_of
 from cinelet.backends.diffusers.model_folder import ModelFolder
 from cinelet.backends.diffusers.plan import Model, Plan, Window, make_plan
 from cinelet.backends.diffusers.session import Job, Outcome, Session
+from cinelet.backends.diffusers.speed import Speed
 from cinelet.domain.backend import Context
 from cinelet.domain.errors import ModelUnsupportedError
 from cinelet.domain.request import MIN_SIDE_PIXELS, Task, VideoRequest
@@ -56,9 +57,9 @@ class Upscaler:
         return request.model_copy(update=sides)
 
     def upscaled(
-        self, request: VideoRequest, plan: Plan, first: Outcome, context: Context, session: Session
+        self, request: VideoRequest, plan: Plan, first: Outcome, context: Context, session: Session, *, speed: Speed
     ) -> Outcome:
-        """Return what the second model makes of the first one's clip. plan: that the first one followed."""
+        """Return what the second model makes of the first one's clip. plan, speed: that the first one had."""
         began = time.monotonic()
         height, width = first.frames.shape[1:3]
         asked = (request.width or TIMES * width, request.height or TIMES * height)
@@ -70,9 +71,9 @@ class Upscaler:
         changes = [*resized, *(change for change in mine.adjustments if change.parameter in _OF_BOTH)]
         for number, (piece, kept) in enumerate(pieces):
             share = context.share(number / len(pieces), (number + 1) / len(pieces), note="upscaling")
-            outcome = session.run(self._job(request, mine, piece, size, share))
+            outcome = session.run(self._job(mine, piece, size, share, speed=speed))
             clips.append(outcome.frames[:kept])
-            applied |= outcome.applied
+            applied |= {name: value for name, value in outcome.applied.items() if name != "speed"}
             changes += outcome.adjustments
         if len(pieces) > 1:
             reason = f"the upscaler takes at most {len(pieces[0][0])} frames at once; {len(pieces)} pieces are joined"
@@ -109,12 +110,14 @@ class Upscaler:
         )
 
     def _job(
-        self, request: VideoRequest, plan: Plan, piece: NDArray[np.uint8], size: tuple[int, int], context: Context
+        self, plan: Plan, piece: NDArray[np.uint8], size: tuple[int, int], context: Context, *, speed: Speed
     ) -> Job:
         pictures = [Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS) for frame in piece]
         whole = replace(plan, arguments={**plan.arguments, "video": pictures}, windows=(Window(len(pictures)),))
         classes = {Task.TEXT_TO_VIDEO: self.pipeline_class}
-        return Job(whole, self.folder, self.family, classes, context, request.quality or "balanced")
+        # Few steps, of which none stands for another.
+        plainer = replace(speed, step_cache=None, quantization=None, insisted=frozenset(), declined=(), asked=False)
+        return Job(whole, self.folder, self.family, classes, context, plainer)
 
     def _pieces(self, frames: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.uint8], int]]:
         """Cut a clip into what the model takes at once, the last frame repeated where its rule wants more.

@@ -146,6 +146,13 @@ export function Parameters({ values, setValue, facts, errors, without = [] }) {
             onInput=${(event) => setValue("guidance_scale", number(event))}
           />`}
         />
+        <${Choice}
+          name="quality"
+          label="Speed or exactness"
+          options=${QUALITIES}
+          disabledBecause=${unused("quality")}
+          ...${{ values, setValue, errors }}
+        />
         <${LocalFields} ...${{ values, setValue, errors, unused }} />
         <${Choice} name="preset" label="Quality of the file" options=${PRESETS} ...${{ values, setValue, errors }} />
         <${Choice} name="codec" label="Kind of file" options=${CODECS} ...${{ values, setValue, errors }} />
@@ -164,16 +171,18 @@ export function Parameters({ values, setValue, facts, errors, without = [] }) {
   `;
 }
 
-const ADVANCED = new Set(["num_inference_steps", "fps", "guidance_scale", "preset", "codec", "image_fit", "cache", "lora", "upscaler"]);
+const ADVANCED = new Set(["num_inference_steps", "fps", "guidance_scale", "quality", "preset", "codec", "image_fit", "cache", "lora", "upscaler"]);
+const QUALITIES = { "": "as configured", fast: "fast, with small losses", balanced: "balanced", exact: "exact, to the last bit" };
 const PRESETS = { "": "as configured", low: "low, small", medium: "medium", high: "high, large" };
 const CODECS = { "": "H.264, plays everywhere", av1: "AV1, smaller", vp9: "VP9, WebM" };
 const FITS = { "": "cut to the video's shape", pad: "whole, with borders" };
 const CACHES = { "": "may be the answer", refresh: "make it anew", off: "neither look nor keep" };
 
-function Choice({ name, label, options, values, setValue, errors }) {
+function Choice({ name, label, options, values, setValue, errors, disabledBecause }) {
   return html`<${Field}
     label=${label}
     error=${errors[name]}
+    disabledBecause=${disabledBecause}
     input=${(attributes) => html`<select
       ...${attributes}
       value=${values[name] ?? ""}

@@ -160,7 +160,7 @@ export function Make() {
 
 const SHOWN_FIELDS = new Set([
   ...["prompt", "negative_prompt", "image", "model", "duration", "fps", "num_inference_steps", "guidance_scale", "seed"],
-  ...["width", "height", "size", "preset", "codec", "image_fit", "cache", "lora", "upscaler"],
+  ...["width", "height", "size", "quality", "preset", "codec", "image_fit", "cache", "lora", "upscaler"],
 ]);
 
 function whyNot({ facts, task, role }) {
