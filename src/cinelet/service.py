@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from cinelet.domain.backend import Backend, Capabilities, Context, GeneratedVideo
-from cinelet.domain.condition import Condition, condition_of
+from cinelet.domain.backend import Backend, Capabilities, Context, GeneratedVideo, Pulled, loads_of
+from cinelet.domain.condition import Condition, LoadedModel, condition_of
 from cinelet.domain.errors import (
     CineletError,
     FileSizeError,
@@ -52,6 +52,7 @@ class VideoService:
     deadline_seconds: for a generation whose caller gives no context; None for no limit. cache: of finished videos.
     revision, lora_revision: name the state of a model and of a LoRA, as `Revises` and `RevisesLoras` do, so that a
     changed one is another one to the cache.
+    loads: what brings models here and loads them, where that is not the backend itself.
     previews: whether pictures of a video are drawn while it is measured, where no other `probe` is given.
     """
 
@@ -68,6 +69,7 @@ class VideoService:
         revision: Revision | None = None,
         lora_revision: LoraRevision | None = None,
         previews: bool = False,
+        loads: object = None,
     ) -> None:
         self.backend = backend
         self.default_models = dict(default_models)
@@ -77,6 +79,7 @@ class VideoService:
         self.cache = cache
         self._revision = revision or _no_revision
         self._lora_revision = lora_revision or _no_revision
+        self._loads = backend if loads is None else loads
         self.logger = get_logger(__name__)
         self._prober = Prober(draws=previews)
         self._probe = self._prober.probe_and_draw if probe is None else _without_pictures(probe)
@@ -221,6 +224,28 @@ class VideoService:
     async def capabilities(self, model: str) -> Capabilities:
         """Say what a model can do here, without loading its weights."""
         return await self.backend.capabilities(ModelReference.parse(model))
+
+    async def pull(self, model: str, context: Context | None = None) -> Pulled:
+        """Bring the files of a model to this machine that are missing, and tell where they are and how much came.
+
+        Raises `ModelUnsupportedError` for a model that runs elsewhere, and what a generation with it would raise.
+        """
+        reference = ModelReference.parse(model)
+        return await loads_of(self._loads, reference).pull(reference, context or self._context())
+
+    async def load(self, model: str, context: Context | None = None) -> LoadedModel:
+        """Pull a model and load it in this process, until another needs its room. Raises the errors of `pull`."""
+        reference = ModelReference.parse(model)
+        return await loads_of(self._loads, reference).load(reference, context or self._context())
+
+    async def unload(self, model: str) -> bool:
+        """Forget a model that is loaded in this process; returns whether it was."""
+        reference = ModelReference.parse(model)
+        return await loads_of(self._loads, reference).unload(reference)
+
+    def _context(self) -> Context:
+        """Return the context of what makes no file."""
+        return Context(Path(tempfile.gettempdir()))
 
     def condition(self) -> Condition:
         """Say what is loaded here and which hosts are left alone. Loads nothing; may be called from any thread."""
