@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict
 from cinelet.api.limits import KeyLimits
 from cinelet.jobs.keys import ApiKey
 from cinelet.jobs.load import QueueLoad
+from cinelet.jobs.orders import LOCAL_QUEUE
 from cinelet.jobs.roster import KnownWorker
 from cinelet.jobs.usage import Asked
-from cinelet.jobs.worker import LOCAL_QUEUE, REMOTE_QUEUE
+from cinelet.jobs.worker import REMOTE_QUEUE
 
 
 class _View(BaseModel):
