@@ -107,7 +107,7 @@ class DiffusersBackend:
     async def unload(self, model: ModelReference) -> bool:
         """Forget the model, whether it was named with `local:` or without."""
         session = self._session
-        names = {str(model), model.name, f"local:{model.name}"}
+        names = {str(model)} if model.is_directory else {str(model), model.name, f"local:{model.name}"}
         return session is not None and await asyncio.to_thread(session.models.unload, *names)
 
     def condition(self) -> Condition:
