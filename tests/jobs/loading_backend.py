@@ -23,6 +23,7 @@ class LoadingBackend(FakeBackend):
         self.may_load = threading.Event()
         self.may_load.set()
         self.loads: list[str] = []
+        self.device = Device("cpu")
 
     async def pull(self, model: ModelReference, context: Context) -> Pulled:
         context.report(Stage.DOWNLOADING, 0.01, step=BYTES, steps=BYTES)
@@ -36,10 +37,10 @@ class LoadingBackend(FakeBackend):
         if str(model) in self.load_errors:
             raise self.load_errors[str(model)]
         loaded = LoadedModel(str(model), "cpu", bytes=BYTES, estimated_bytes=8_000_000, placement="float32, no offload")
-        self.told = Condition(Device("cpu"), (*self.told.models, loaded))
+        self.told = Condition(self.device, (*self.told.models, loaded))
         return loaded
 
     async def unload(self, model: ModelReference) -> bool:
         left = tuple(loaded for loaded in self.told.models if loaded.model != str(model))
-        was_loaded, self.told = left != self.told.models, Condition(Device("cpu"), left)
+        was_loaded, self.told = left != self.told.models, Condition(self.device, left)
         return was_loaded
