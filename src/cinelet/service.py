@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from cinelet.domain.backend import Backend, Capabilities, Context, GeneratedVideo, Pulled, loads_of
 from cinelet.domain.condition import Condition, LoadedModel, condition_of
+from cinelet.domain.deviation import deviations
 from cinelet.domain.errors import (
     CineletError,
     FileSizeError,
@@ -25,7 +26,7 @@ from cinelet.domain.lora import Lora
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Stage
 from cinelet.domain.request import CacheMode, Limits, QualityPreset, Task, VideoRequest, make_request
-from cinelet.domain.result import Adjustment, VideoFacts
+from cinelet.domain.result import VideoFacts
 from cinelet.domain.video import VideoResult
 from cinelet.media.probe import Prober
 from cinelet.observability.logs import get_logger
@@ -344,7 +345,7 @@ class VideoService:
             requested_model=str(request.model),
             seed=video.seed,
             applied=video.applied,
-            adjustments=(*video.adjustments, *_unreported(request, video, facts)),
+            adjustments=(*video.adjustments, *deviations(request, video, facts)),
             attempts=video.attempts,
             timings={**video.timings, "probing": probe_seconds},
             generation_time=time.monotonic() - began,
@@ -388,20 +389,3 @@ def _without_pictures(probe: Probe) -> Callable[..., tuple[VideoFacts, None]]:
 
 async def _no_revision(_: object) -> None:
     return None
-
-
-def _unreported(request: VideoRequest, video: GeneratedVideo, facts: VideoFacts) -> list[Adjustment]:
-    """List what differs in the file from what was asked, and was not reported by the backend."""
-    reported = {adjustment.parameter for adjustment in video.adjustments}
-    reason = "measured from the file that the model made"
-    frame_seconds = 1 / float(facts.fps)
-    found: list[Adjustment] = []
-    if "fps" not in reported and facts.fps != request.fps:
-        found.append(Adjustment("fps", request.fps, round(float(facts.fps), 3), reason))
-    if "duration" not in reported and abs(facts.duration - request.duration) > frame_seconds:
-        found.append(Adjustment("duration", request.duration, round(facts.duration, 3), reason))
-    for side, measured in (("width", facts.width), ("height", facts.height)):
-        wanted = getattr(request, side)
-        if wanted is not None and wanted != measured and not reported & {side, "size"}:
-            found.append(Adjustment(side, wanted, measured, reason))
-    return found

@@ -19,21 +19,20 @@ from cinelet.domain.backend import Context, Handle
 from cinelet.domain.errors import CineletError, DeviceLostError, GenerationCancelledError, ProcessingError
 from cinelet.domain.progress import Progress
 from cinelet.domain.result import Attempt
-from cinelet.domain.video import VideoResult
 from cinelet.jobs.batch_ledger import BatchLedger
 from cinelet.jobs.companions import claim_companions
+from cinelet.jobs.completion import store_and_complete
 from cinelet.jobs.courier import Courier
 from cinelet.jobs.database import Database
 from cinelet.jobs.engine import DELIVERY_QUEUE, STALLED_SECONDS, Engine
 from cinelet.jobs.errors import ClaimLostError
 from cinelet.jobs.events import forget_old
 from cinelet.jobs.generation import Generation
-from cinelet.jobs.ledger import VIDEO_KEY, JobLedger
+from cinelet.jobs.ledger import JobLedger
 from cinelet.jobs.loader import Loader
 from cinelet.jobs.orders import LOCAL_QUEUE, Orders
 from cinelet.jobs.persistence import Persistence
 from cinelet.jobs.presence import Presence
-from cinelet.jobs.previews import keep_previews
 from cinelet.jobs.queue import restored_request
 from cinelet.jobs.reporter import Reporter
 from cinelet.jobs.roster import parameters
@@ -42,7 +41,6 @@ from cinelet.observability.logs import get_logger
 from cinelet.resilience.attempts import collecting
 from cinelet.service import VideoService
 from cinelet.storage.blobs import BlobStore
-from cinelet.storage.errors import BlobNotFoundError
 
 REMOTE_QUEUE = "remote"
 DELIVERIES_AT_ONCE = 32
@@ -277,7 +275,7 @@ class Worker:
             request = await restored_request(run.generation.request, self._store)
             result = await self._service.generate(request, run.context)
             # From here on a stop has nothing left to save: storing is short, and the work is paid for.
-            await self._persisted(lambda: self._stored(run, result))
+            await self._persisted(lambda: store_and_complete(self.ledger, self._store, run.claim, result))
         except GenerationCancelledError:
             if run.context.handed_over:
                 await self._persisted(lambda: self.ledger.release(*run.claim))
@@ -291,30 +289,6 @@ class Worker:
                 error = ProcessingError(f"The worker failed: {type(error).__name__}; its log says where", "storing")
             failure = error.to_dict()
             await self._persisted(lambda: self.ledger.fail(*run.claim, error=failure, attempts=_dicts(attempts)))
-
-    async def _stored(self, run: _Run, result: VideoResult) -> None:
-        """Store the video and say so."""
-        key = await self._put(result)
-        known = result.to_dict()
-        known.pop("path")
-        await self.ledger.complete(
-            *run.claim,
-            model=result.model,
-            result={**known, VIDEO_KEY: key},
-            attempts=[attempt.to_dict() for attempt in result.attempts],
-        )
-        # Somebody may have deleted the last generation with the same video just before; from now on nobody will.
-        with suppress(BlobNotFoundError):
-            await self._store.head(key)
-            return
-        await self._put(result)
-
-    async def _put(self, result: VideoResult) -> str:
-        """Store the video and its pictures; return the key of the video."""
-        suffix, sha256 = result.path.suffix.lower(), result.facts.sha256
-        blob = await self._store.put_file(result.path, suffix=suffix, sha256=sha256)
-        await keep_previews(self._store, blob.key, result.previews)
-        return blob.key
 
     def _writer(self, generation: Generation) -> Callable[[Progress, float | None], Awaitable[None]]:
         async def write(progress: Progress, eta_seconds: float | None) -> None:
