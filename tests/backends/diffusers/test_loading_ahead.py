@@ -16,6 +16,7 @@ import torch
 from cinelet.backends.diffusers import DiffusersBackend
 from cinelet.domain.backend import Context
 from cinelet.domain.errors import (
+    CapacityError,
     CineletError,
     DeadlineExceededError,
     DeviceLostError,
@@ -91,6 +92,16 @@ def test_a_pull_brings_a_model_with_its_bytes_and_once_and_loads_nothing(hub: Fa
     again = asyncio.run(backend.pull(model, Context(tmp_path)))
     assert (again.folder, again.bytes) == (pulled.folder, 0)
     assert loaded(backend) == []
+    asyncio.run(backend.aclose())
+
+
+def test_a_model_that_can_never_be_loaded_is_not_pulled(hub: FakeHub, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    backend = DiffusersBackend(cache_dir=cache, endpoint=hub.url, device="cpu", model_memory=1000)
+    for ahead in (backend.pull, backend.load):
+        with pytest.raises(CapacityError, match="for its weights, and cpu has 0.0 MB for it"):
+            asyncio.run(ahead(ModelReference.parse(f"local:{MODEL}"), Context(tmp_path)))  # type: ignore[arg-type]
+    assert not list(cache.rglob("*.safetensors"))
     asyncio.run(backend.aclose())
 
 
