@@ -15,10 +15,18 @@ import pytest
 from tests.journeys.service_process import PLUGIN, ServiceProcess, environment_of, until
 
 LOST = """
+import threading
 from cinelet.domain.errors import DeviceLostError
 
 def make_lost():
     return FakeBackend(steps=2, error=DeviceLostError("AcceleratorError: unspecified launch failure"))
+
+class Hangs(FakeBackend):
+    async def aclose(self):
+        threading.Event().wait()
+
+def make_hanging():
+    return Hangs(steps=2, error=DeviceLostError("AcceleratorError: unspecified launch failure"))
 """
 
 
@@ -38,6 +46,15 @@ def data(
 def cinelet(environment: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "cinelet", *words]
     return subprocess.run(command, env=dict(environment), capture_output=True, text=True, timeout=120, check=False)
+
+
+def environment_with_lost_devices(tmp_path: Path, data: Path) -> dict[str, str]:
+    environment = environment_of(tmp_path, data=data)
+    site = tmp_path / "site"
+    (site / "slow_videos.py").write_text(PLUGIN + LOST)
+    with (site / "slow_videos-1.0.dist-info" / "entry_points.txt").open("a") as points:
+        points.write("lost = slow_videos:make_lost\nhanging = slow_videos:make_hanging\n")
+    return environment
 
 
 @pytest.mark.slow
@@ -68,11 +85,7 @@ def test_a_model_is_loaded_at_the_start_seen_unloaded_and_loaded_by_command(tmp_
 def test_a_worker_whose_device_is_lost_ends_with_1_and_a_line_and_another_is_started(
     tmp_path: Path, data: Path
 ) -> None:
-    environment = environment_of(tmp_path, data=data)
-    site = tmp_path / "site"
-    (site / "slow_videos.py").write_text(PLUGIN + LOST)
-    with (site / "slow_videos-1.0.dist-info" / "entry_points.txt").open("a") as points:
-        points.write("lost = slow_videos:make_lost\n")
+    environment = environment_with_lost_devices(tmp_path, data)
     with ServiceProcess(environment) as service:
         first = service.worker("local")
         assert first is not None
@@ -92,3 +105,15 @@ def test_a_worker_whose_device_is_lost_ends_with_1_and_a_line_and_another_is_sta
         lines = [line for line in service.log.splitlines() if line.startswith("error: ")]
         assert len(lines) == 3, service.log
         service.terminate()
+
+
+@pytest.mark.slow
+def test_a_worker_whose_device_is_lost_ends_though_its_driver_hangs(tmp_path: Path, data: Path) -> None:
+    environment = environment_with_lost_devices(tmp_path, data)
+    asked = cinelet(environment, "jobs", "submit", "a gull", "--model", "hanging:x", "--duration", "1")
+    assert asked.returncode == 0, asked.stderr
+    ended = cinelet(environment, "worker", "--queues", "local")
+    assert ended.returncode == 1
+    assert "error: The device answers no more" in ended.stderr
+    shown = cinelet(environment, "jobs", "show", asked.stdout.strip(), "--json")
+    assert json.loads(shown.stdout)["state"] == "in_progress"
