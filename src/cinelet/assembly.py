@@ -78,6 +78,7 @@ class VideoService(_VideoService):
             revision=source.revision if isinstance(source, Revises) else None,
             lora_revision=source.lora_revision if isinstance(source, RevisesLoras) else None,
             previews=previews,
+            loads=source,
         )
 
     async def _opened_cache(self) -> VideoCache | None:
@@ -154,6 +155,7 @@ def durable_jobs(config: Config | None = None, *, max_connections: int = 10) -> 
         allow_private_webhooks=config.cinelet_webhook_allow_private,
         together=batch_size(config),
         previews=config.cinelet_previews,
+        preload=config.cinelet_preload,
     )
     return DurableJobs(settings, max_connections=max_connections)
 

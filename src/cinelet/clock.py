@@ -156,8 +156,8 @@ async def cancel_task(task: asyncio.Task[None]) -> None:
         await asyncio.wait({task}, timeout=CANCEL_AGAIN_SECONDS)
 
 
-async def until_ended(work: asyncio.Future[GeneratedVideo], context: Context) -> GeneratedVideo:
-    """Wait for a generation in a thread. A cancel of the waiting task cancels the context and waits for the end."""
+async def until_ended(work: asyncio.Future[_Result], context: Context) -> _Result:
+    """Wait for work in a thread. A cancel of the waiting task cancels the context and waits for the end."""
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:

@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from cinelet.domain.backend import Backend, Capabilities, Context, GeneratedVideo
-from cinelet.domain.condition import Condition, condition_of
+from cinelet.domain.backend import Backend, Capabilities, Context, GeneratedVideo, Pulled, loads_of
+from cinelet.domain.condition import Condition, LoadedModel, condition_of
+from cinelet.domain.deviation import deviations
 from cinelet.domain.errors import (
     CineletError,
     FileSizeError,
@@ -25,7 +26,7 @@ from cinelet.domain.lora import Lora
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Stage
 from cinelet.domain.request import CacheMode, Limits, QualityPreset, Task, VideoRequest, make_request
-from cinelet.domain.result import Adjustment, VideoFacts
+from cinelet.domain.result import VideoFacts
 from cinelet.domain.video import VideoResult
 from cinelet.media.probe import Prober
 from cinelet.observability.logs import get_logger
@@ -52,6 +53,7 @@ class VideoService:
     deadline_seconds: for a generation whose caller gives no context; None for no limit. cache: of finished videos.
     revision, lora_revision: name the state of a model and of a LoRA, as `Revises` and `RevisesLoras` do, so that a
     changed one is another one to the cache.
+    loads: what brings models here and loads them, where that is not the backend itself.
     previews: whether pictures of a video are drawn while it is measured, where no other `probe` is given.
     """
 
@@ -68,6 +70,7 @@ class VideoService:
         revision: Revision | None = None,
         lora_revision: LoraRevision | None = None,
         previews: bool = False,
+        loads: object = None,
     ) -> None:
         self.backend = backend
         self.default_models = dict(default_models)
@@ -77,6 +80,7 @@ class VideoService:
         self.cache = cache
         self._revision = revision or _no_revision
         self._lora_revision = lora_revision or _no_revision
+        self._loads = backend if loads is None else loads
         self.logger = get_logger(__name__)
         self._prober = Prober(draws=previews)
         self._probe = self._prober.probe_and_draw if probe is None else _without_pictures(probe)
@@ -222,6 +226,28 @@ class VideoService:
         """Say what a model can do here, without loading its weights."""
         return await self.backend.capabilities(ModelReference.parse(model))
 
+    async def pull(self, model: str, context: Context | None = None) -> Pulled:
+        """Bring the files of a model to this machine that are missing, and tell where they are and how much came.
+
+        Raises `ModelUnsupportedError` for a model that runs elsewhere, and what a generation with it would raise.
+        """
+        reference = ModelReference.parse(model)
+        return await loads_of(self._loads, reference).pull(reference, context or self._context())
+
+    async def load(self, model: str, context: Context | None = None) -> LoadedModel:
+        """Pull a model and load it in this process, until another needs its room. Raises the errors of `pull`."""
+        reference = ModelReference.parse(model)
+        return await loads_of(self._loads, reference).load(reference, context or self._context())
+
+    async def unload(self, model: str) -> bool:
+        """Forget a model that is loaded in this process; returns whether it was."""
+        reference = ModelReference.parse(model)
+        return await loads_of(self._loads, reference).unload(reference)
+
+    def _context(self) -> Context:
+        """Return the context of what makes no file."""
+        return Context(Path(tempfile.gettempdir()))
+
     def condition(self) -> Condition:
         """Say what is loaded here and which hosts are left alone. Loads nothing; may be called from any thread."""
         return condition_of(self.backend)
@@ -319,7 +345,7 @@ class VideoService:
             requested_model=str(request.model),
             seed=video.seed,
             applied=video.applied,
-            adjustments=(*video.adjustments, *_unreported(request, video, facts)),
+            adjustments=(*video.adjustments, *deviations(request, video, facts)),
             attempts=video.attempts,
             timings={**video.timings, "probing": probe_seconds},
             generation_time=time.monotonic() - began,
@@ -363,20 +389,3 @@ def _without_pictures(probe: Probe) -> Callable[..., tuple[VideoFacts, None]]:
 
 async def _no_revision(_: object) -> None:
     return None
-
-
-def _unreported(request: VideoRequest, video: GeneratedVideo, facts: VideoFacts) -> list[Adjustment]:
-    """List what differs in the file from what was asked, and was not reported by the backend."""
-    reported = {adjustment.parameter for adjustment in video.adjustments}
-    reason = "measured from the file that the model made"
-    frame_seconds = 1 / float(facts.fps)
-    found: list[Adjustment] = []
-    if "fps" not in reported and facts.fps != request.fps:
-        found.append(Adjustment("fps", request.fps, round(float(facts.fps), 3), reason))
-    if "duration" not in reported and abs(facts.duration - request.duration) > frame_seconds:
-        found.append(Adjustment("duration", request.duration, round(facts.duration, 3), reason))
-    for side, measured in (("width", facts.width), ("height", facts.height)):
-        wanted = getattr(request, side)
-        if wanted is not None and wanted != measured and not reported & {side, "size"}:
-            found.append(Adjustment(side, wanted, measured, reason))
-    return found

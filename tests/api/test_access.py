@@ -55,6 +55,8 @@ ROUTES = {
     ("GET", "/v1/admin/workers"): ADMIN,
     ("GET", "/v1/admin/keys"): ADMIN,
     ("GET", "/v1/admin/failures"): ADMIN,
+    ("POST", "/v1/admin/models/orders"): ADMIN,
+    ("GET", "/v1/admin/models/orders/{order_id}"): ADMIN,
     ("POST", "/v1/videos"): GENERATE,
     ("POST", "/v1/videos/sync"): GENERATE,
     ("GET", "/v1/videos"): READ,

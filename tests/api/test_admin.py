@@ -110,13 +110,27 @@ def test_a_worker_is_shown_with_its_queues_its_memory_and_what_it_has_done(serve
 
 
 def test_what_a_worker_has_loaded_is_shown_with_its_device(served: Served, backend: Fails) -> None:
-    model = LoadedModel("local:org/name", "cuda:0", revision="c0ffee", bytes=5_000_000_000)
+    model = LoadedModel(
+        "local:org/name",
+        "cuda:0",
+        revision="c0ffee",
+        bytes=5_000_000_000,
+        estimated_bytes=4_900_000_000,
+        placement="bfloat16, no offload",
+    )
     backend.told = Condition(Device("cuda:0", 80 * 10**9, 60 * 10**9, 5 * 10**9, 6 * 10**9), (model,))
     served.client.post("/v1/text-to-video", json={"prompt": "y", **SHORT}, headers={"prefer": "wait=30"})
     (worker,) = eventually(lambda: [one for one in workers_of(served) if one["models"]])
     backend.told = Condition()
     assert worker["models"] == [
-        {"model": "local:org/name", "revision": "c0ffee", "bytes": 5_000_000_000, "device": "cuda:0"}
+        {
+            "model": "local:org/name",
+            "revision": "c0ffee",
+            "bytes": 5_000_000_000,
+            "estimated_bytes": 4_900_000_000,
+            "device": "cuda:0",
+            "placement": "bfloat16, no offload",
+        }
     ]
     assert (worker["device"]["name"], worker["device"]["free_bytes"]) == ("cuda:0", 60 * 10**9)
 

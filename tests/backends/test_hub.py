@@ -14,6 +14,7 @@ from cinelet.domain.errors import ModelNotFoundError, ModelUnsupportedError
 from cinelet.domain.model import ModelReference
 from cinelet.domain.request import Task, VideoRequest
 from cinelet.testing import FakeBackend
+from tests.jobs.loading_backend import LoadingBackend
 
 MODEL = ModelReference.parse("org/name")
 
@@ -91,3 +92,14 @@ def test_a_model_is_in_the_state_that_it_has_here_whoever_will_run_it():
 def test_where_nothing_runs_here_or_can_tell_no_state_is_known():
     for backend in (HubBackend(remote=Remote, local=None), HubBackend(remote=None, local=FakeBackend)):
         assert asyncio.run(backend.revision(MODEL)) is None
+
+
+def test_a_model_is_pulled_and_loaded_here_whoever_else_runs_it(tmp_path: Path):
+    here = LoadingBackend()
+    for remote, name in ((None, "org/name"), (Remote, "local:org/name")):
+        backend = HubBackend(remote=remote, local=lambda: here)
+        assert asyncio.run(backend.pull(MODEL, Context(tmp_path))).model == name
+        assert asyncio.run(backend.load(MODEL, Context(tmp_path))).model == name
+        assert asyncio.run(backend.unload(MODEL))
+    with pytest.raises(ModelUnsupportedError, match=r"pip install 'cinelet\[local\]'"):
+        asyncio.run(HubBackend(remote=Remote, local=None).load(MODEL, Context(tmp_path)))

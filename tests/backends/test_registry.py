@@ -14,6 +14,7 @@ from cinelet.domain.errors import ModelUnsupportedError
 from cinelet.domain.lora import Lora
 from cinelet.domain.model import ModelReference
 from cinelet.testing import BackendContract, ContractCase, FakeBackend
+from tests.jobs.loading_backend import LoadingBackend
 
 
 class Revised(FakeBackend):
@@ -171,3 +172,15 @@ def test_it_tells_how_all_backends_are_that_were_made_and_makes_none_for_that() 
     for reference in ("hf:org/name", "embedded"):
         backend_of(registry, reference)
     assert registry.condition() == Condition(here.told.device, here.told.models, there.told.circuits)
+
+
+def test_a_model_is_loaded_by_the_backend_of_its_scheme_and_refused_where_that_loads_nothing(tmp_path: Path):
+    here, elsewhere = LoadingBackend(), FakeBackend()
+    registry = BackendRegistry({"local": lambda: here, "hf": lambda: elsewhere}, plugins=dict)
+    model, remote, context = ModelReference.parse("local:a/b"), ModelReference.parse("hf:a/b"), Context(tmp_path)
+    assert asyncio.run(registry.pull(model, context)).bytes
+    assert asyncio.run(registry.load(model, context)).model == "local:a/b"
+    assert asyncio.run(registry.unload(model))
+    for asked in (registry.pull(remote, context), registry.load(remote, context), registry.unload(remote)):
+        with pytest.raises(ModelUnsupportedError, match="nothing is loaded for it; name a model that does"):
+            asyncio.run(asked)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,7 @@ def run_shop(
     previews: bool = False,
     max_waiting: int = 1000,
     allow_private_webhooks: bool = False,
+    preload: Sequence[str] = (),
 ) -> Any:
     """Open everything, run a coroutine with it, and close everything."""
 
@@ -151,6 +152,7 @@ def run_shop(
         max_waiting=max_waiting,
         allow_private_webhooks=allow_private_webhooks,
         schema=schema,
+        preload=preload,
     )
 
     async def opened() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -9,9 +10,10 @@ from pydantic import BaseModel, ConfigDict
 from cinelet.api.limits import KeyLimits
 from cinelet.jobs.keys import ApiKey
 from cinelet.jobs.load import QueueLoad
+from cinelet.jobs.orders import LOCAL_QUEUE
 from cinelet.jobs.roster import KnownWorker
 from cinelet.jobs.usage import Asked
-from cinelet.jobs.worker import LOCAL_QUEUE, REMOTE_QUEUE
+from cinelet.jobs.worker import REMOTE_QUEUE
 
 
 class _View(BaseModel):
@@ -58,7 +60,11 @@ class LoadedModelView(_View):
     """The commit of a Hub model."""
     bytes: int | None
     """What its tensors take."""
+    estimated_bytes: int | None
+    """What they were expected to take."""
     device: str
+    placement: str
+    """Its precision and where it lies, in words."""
 
 
 class CircuitView(_View):
@@ -180,10 +186,7 @@ def worker_view(worker: KnownWorker) -> WorkerView:
             allocated_bytes=device.allocated_bytes,
             reserved_bytes=device.reserved_bytes,
         ),
-        models=[
-            LoadedModelView(model=one.model, revision=one.revision, bytes=one.bytes, device=one.device)
-            for one in condition.models
-        ],
+        models=[LoadedModelView(**asdict(one)) for one in condition.models],
         circuits=[
             CircuitView(name=one.name, state=one.state, failures=one.failures, open_seconds=one.open_seconds)
             for one in condition.circuits

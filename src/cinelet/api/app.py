@@ -23,6 +23,7 @@ from cinelet.api.routes import (
     health,
     image_to_video,
     models,
+    orders,
     page,
     text_to_video,
     videos,
@@ -60,7 +61,7 @@ def make_app(config: Config, *, open_to_all: bool = False, clock: Clock | None =
     answer_errors(app)
     # Routes are tried in order: what is asked most comes first.
     asked_most = (videos, generations, events, text_to_video, image_to_video)
-    for routes in (*asked_most, estimate, batches, webhooks, models, caller, admin, health, page):
+    for routes in (*asked_most, estimate, batches, webhooks, models, caller, admin, orders, health, page):
         app.include_router(routes.router)
     app.add_middleware(BodyLimit, max_bytes=round(config.max_image_size * _BASE64) + FIELDS_BYTES)
     app.add_middleware(Access, open_to_all=open_to_all, clock=clock)

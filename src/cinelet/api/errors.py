@@ -103,6 +103,15 @@ class NoSuchBatchError(CineletError):
         super().__init__("There is no such batch")
 
 
+class NoSuchOrderError(CineletError):
+    """There is no such order to load or unload a model, or it ended more than an hour ago."""
+
+    code = "order_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such order, or it ended more than an hour ago")
+
+
 class NotAuthenticatedError(CineletError):
     """A request came without a key, or with one that is none."""
 
@@ -142,6 +151,7 @@ STATUS: tuple[tuple[type[CineletError], int], ...] = (
     (NoPreviewError, HTTPStatus.NOT_FOUND),
     (NoSuchDeliveryError, HTTPStatus.NOT_FOUND),
     (NoSuchBatchError, HTTPStatus.NOT_FOUND),
+    (NoSuchOrderError, HTTPStatus.NOT_FOUND),
     (NotAuthenticatedError, HTTPStatus.UNAUTHORIZED),
     (NotAllowedError, HTTPStatus.FORBIDDEN),
     (LimitReachedError, HTTPStatus.TOO_MANY_REQUESTS),
@@ -160,6 +170,7 @@ STATUS: tuple[tuple[type[CineletError], int], ...] = (
     (domain.GenerationCancelledError, HTTPStatus.CONFLICT),
     (storage.BlobNotFoundError, HTTPStatus.NOT_FOUND),
     (storage.StorageError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (jobs.NoWorkerError, HTTPStatus.SERVICE_UNAVAILABLE),
     (jobs.DatabaseUnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
     (CineletError, HTTPStatus.INTERNAL_SERVER_ERROR),
 )

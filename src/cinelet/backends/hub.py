@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from cinelet.domain.backend import Backend, Capabilities, Context, Expands, GeneratedVideo, Revises
+from cinelet.domain.backend import Backend, Capabilities, Context, Expands, GeneratedVideo, Pulled, Revises, loads_of
+from cinelet.domain.condition import LoadedModel
 from cinelet.domain.errors import ModelUnsupportedError
 from cinelet.domain.model import ModelReference
 from cinelet.domain.request import Task, VideoRequest
@@ -61,8 +62,23 @@ class HubBackend:
         local = self._local()
         return await local.revision(ModelReference("local", model.name)) if isinstance(local, Revises) else None
 
+    async def pull(self, model: ModelReference, context: Context) -> Pulled:
+        """Bring the model to this machine: who asks for that wants it here, whoever else runs it."""
+        return await loads_of(self._here(), model).pull(self._name_here(model), context)
+
+    async def load(self, model: ModelReference, context: Context) -> LoadedModel:
+        """Load the model on this machine."""
+        return await loads_of(self._here(), model).load(self._name_here(model), context)
+
+    async def unload(self, model: ModelReference) -> bool:
+        """Forget the model of this machine."""
+        return await loads_of(self._here(), model).unload(self._name_here(model))
+
     async def aclose(self) -> None:
         """Do nothing: the backends belong to whoever gave them."""
+
+    def _name_here(self, model: ModelReference) -> ModelReference:
+        return model if self._remote is None else ModelReference("local", model.name)
 
     def _here(self) -> Backend:
         if self._local is None:

@@ -6,8 +6,18 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 
-from cinelet.domain.backend import Backend, Capabilities, Context, Expands, GeneratedVideo, Revises, RevisesLoras
-from cinelet.domain.condition import Condition, condition_of, merged
+from cinelet.domain.backend import (
+    Backend,
+    Capabilities,
+    Context,
+    Expands,
+    GeneratedVideo,
+    Pulled,
+    Revises,
+    RevisesLoras,
+    loads_of,
+)
+from cinelet.domain.condition import Condition, LoadedModel, condition_of, merged
 from cinelet.domain.errors import CineletError, ModelUnsupportedError
 from cinelet.domain.lora import Lora
 from cinelet.domain.model import BUILT_IN_SCHEMES, ModelReference
@@ -69,6 +79,18 @@ class BackendRegistry:
         except CineletError:
             return None  # To make the video says why.
         return await backend.lora_revision(lora) if isinstance(backend, RevisesLoras) else None
+
+    async def pull(self, model: ModelReference, context: Context) -> Pulled:
+        """Let the model's backend bring it here."""
+        return await loads_of(self.backend_of(model), model).pull(model, context)
+
+    async def load(self, model: ModelReference, context: Context) -> LoadedModel:
+        """Let the model's backend load it."""
+        return await loads_of(self.backend_of(model), model).load(model, context)
+
+    async def unload(self, model: ModelReference) -> bool:
+        """Let the model's backend forget it."""
+        return await loads_of(self.backend_of(model), model).unload(model)
 
     def condition(self) -> Condition:
         """Return how the backends are that were made so far."""

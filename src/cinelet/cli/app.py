@@ -29,7 +29,7 @@ app.command("serve")(serve.serve)
 app.add_typer(group_of("keys", "Create, list and revoke keys of the HTTP service."), name="keys")
 app.add_typer(group_of("webhooks", "List and repeat webhooks, and show what signs them."), name="webhooks")
 app.command("probe")(probe.probe)
-app.add_typer(group_of("models", "List models, and show what one can do."), name="models")
+app.add_typer(group_of("models", "List, show, download, load and unload models."), name="models")
 app.command("config")(settings.config)
 app.add_typer(group_of("database", "Look at the database of jobs, dump it, and restore it."), name="db")
 

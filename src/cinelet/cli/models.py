@@ -1,4 +1,4 @@
-"""`cinelet models`: which models there are, and what one can do."""
+"""`cinelet models`: which models there are, what one can do, and what is to be ready before it is asked for."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cinelet.cli import orders, pull
+
 if TYPE_CHECKING:
     from cinelet.config import Config
     from cinelet.domain.backend import Offer
 
 app = typer.Typer(rich_markup_mode=None)
+app.command("pull")(pull.pull)
+app.command("load")(orders.load)
+app.command("unload")(orders.unload)
+app.command("loaded")(orders.loaded)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 

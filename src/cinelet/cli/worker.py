@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from cinelet.domain.errors import ValidationError
+from cinelet.domain.errors import DeviceLostError, ValidationError
 
 REMOTE_AT_ONCE = 100
 QUEUES = ("remote", "local")
+CLOSE_SECONDS = 10.0
+"""What a process whose device is lost has to end in order."""
 PARENT_SECONDS = 1.0
 """How late the end of a parent is noticed."""
 
@@ -50,12 +53,24 @@ def worker(
             where = ", ".join(f"{queue} ({count} at once)" for queue, count in at_once.items())
             typer.echo(f"worker {running.name} works on {where}; jobs are in {jobs.database.where}", err=True)
             orphaned = None if parent is None else asyncio.create_task(_stop_after(parent, running.stop))
-            await running.run()
+            try:
+                await running.run()
+            except DeviceLostError as error:
+                # To close what is left may never end, where a driver hangs; whoever starts another waits for this end.
+                last = threading.Timer(CLOSE_SECONDS, _give_up, [error])
+                last.daemon = True
+                last.start()
+                raise
             if orphaned is not None:
                 orphaned.cancel()
             typer.echo(f"worker {running.name} has stopped after {running.finished} generations", err=True)
 
     asyncio.run(work())
+
+
+def _give_up(error: DeviceLostError) -> None:
+    typer.echo(f"error: {error}", err=True)
+    os._exit(1)
 
 
 async def _stop_after(parent: int, stop: Callable[[], None]) -> None:

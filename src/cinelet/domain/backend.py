@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from cinelet.domain.errors import DeadlineExceededError, GenerationCancelledError
+from cinelet.domain.condition import LoadedModel
+from cinelet.domain.errors import DeadlineExceededError, GenerationCancelledError, ModelUnsupportedError
 from cinelet.domain.lora import Lora
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Progress, Stage
@@ -98,6 +99,15 @@ class GeneratedVideo:
     """Who ran it, where that is not this machine."""
     request_id: str | None = None
     """The provider's name for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """A model whose files are all on this machine. bytes: what came now; 0 where nothing was missing."""
+
+    model: str
+    folder: Path
+    bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -292,3 +302,36 @@ class RevisesLoras(Protocol):
     async def lora_revision(self, lora: Lora) -> str | None:
         """Name the state that the LoRA is in here, as `Revises.revision` does that of a model."""
         ...
+
+
+@runtime_checkable
+class Loads(Protocol):
+    """A backend that runs models in this process, and can do ahead what the first video would wait for.
+
+    A cancel of the awaiting task, or of the context, stops what can be stopped; an error leaves nothing loaded.
+    """
+
+    async def pull(self, model: ModelReference, context: Context) -> Pulled:
+        """Bring the files of a model here that are missing. Reports bytes; raises the errors of `generate`."""
+        ...
+
+    async def load(self, model: ModelReference, context: Context) -> LoadedModel:
+        """Pull a model, and have it loaded until something else needs its room. Waits until nothing runs."""
+        ...
+
+    async def unload(self, model: ModelReference) -> bool:
+        """Forget a model, one that runs after its run. Returns whether it was loaded."""
+        ...
+
+
+def loads_of(backend: object, model: ModelReference) -> Loads:
+    """Return a backend that loads models, or raise `ModelUnsupportedError` for one that runs them elsewhere."""
+    if isinstance(backend, Loads):
+        return backend
+    raise nothing_is_loaded(model)
+
+
+def nothing_is_loaded(model: ModelReference) -> ModelUnsupportedError:
+    """Return the error for a model of which no process of ours holds anything."""
+    why = f"{model} does not run in a process of this machine's, so nothing is loaded for it"
+    return ModelUnsupportedError(f"{why}; name a model that does: local:org/name, local:./directory", str(model))

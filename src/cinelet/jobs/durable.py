@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from cinelet.jobs.database import SCHEMA, Database
 from cinelet.jobs.deliveries import Deliveries
 from cinelet.jobs.events import Events
 from cinelet.jobs.ledger import JobLedger
+from cinelet.jobs.orders import Orders
 from cinelet.jobs.previews import Previews
 from cinelet.jobs.queue import JobQueue
 from cinelet.jobs.roster import Roster
@@ -32,7 +33,7 @@ class Settings:
     database_url: None for the private server of the data directory. queue_of: the queue of a model reference.
     deadline_seconds: for a generation, None for no limit. allow_private_webhooks: whether a receiver may be inside a
     network. together: how many local generations that are alike may be one run. previews: whether pictures of what is
-    being made are shown. schema: of the database.
+    being made are shown. schema: of the database. preload: models that a worker for local models loads at its start.
     """
 
     database_url: str | None
@@ -46,6 +47,7 @@ class Settings:
     together: int = 1
     previews: bool = True
     schema: str = SCHEMA
+    preload: Sequence[str] = ()
 
 
 class DurableJobs:
@@ -61,6 +63,7 @@ class DurableJobs:
     deliveries: Deliveries
     previews: Previews
     roster: Roster
+    orders: Orders
 
     def __init__(self, settings: Settings, *, max_connections: int = CONNECTIONS) -> None:
         self._settings = settings
@@ -84,6 +87,7 @@ class DurableJobs:
             self.events = await stack.enter_async_context(Events(self.database, self.ledger))
             self.deliveries = Deliveries(self.database)
             self.roster = Roster(self.database)
+            self.orders = Orders(self.database, queue_of=settings.queue_of)
             self.queue = JobQueue(
                 self.database,
                 self.store,
@@ -118,8 +122,10 @@ class DurableJobs:
             self.store,
             self.service,
             Courier(self.database, allow_private=self._settings.allow_private_webhooks),
+            self.orders,
             queues=queues,
             together=self._settings.together,
+            preload=self._settings.preload,
             deadline_seconds=self._settings.deadline_seconds,
             previews=self._settings.previews,
         )

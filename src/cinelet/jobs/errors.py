@@ -6,6 +6,8 @@ CineletError
 │   ├── DatabaseUnavailableError              it does not answer now; the same call may succeed later
 │   └── SchemaVersionError                    it belongs to a newer cinelet
 ├── ClaimLostError(generation_id, attempt)    another worker has the generation, or it has ended
+├── NoWorkerError                             no worker runs that could do it
+├── WorkerLostError                           the worker that was to do it has ended
 └── ValidationError
     └── IdempotencyConflictError              the key was used before, for another request
 ```
@@ -50,6 +52,27 @@ class ClaimLostError(CineletError):
     def facts(self) -> dict[str, Any]:
         """Return the generation and the attempt."""
         return {"generation_id": self.generation_id, "attempt": self.attempt}
+
+
+class NoWorkerError(CineletError):
+    """No worker for local models was heard of lately."""
+
+    code = "no_worker"
+    retryable = True
+
+    def __init__(self) -> None:
+        message = "No worker for local models runs on this database"
+        super().__init__(f"{message}; start one with cinelet serve, or with cinelet worker")
+
+
+class WorkerLostError(CineletError):
+    """A worker ended before it had done what it was told to."""
+
+    code = "worker_lost"
+    retryable = True
+
+    def __init__(self) -> None:
+        super().__init__("The worker has ended, or says nothing any more, before it had done this; its log says why")
 
 
 class IdempotencyConflictError(ValidationError):

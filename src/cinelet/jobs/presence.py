@@ -71,6 +71,10 @@ class Presence:
         """Note that there may be something to tell."""
         self._news.set()
 
+    async def tell(self) -> None:
+        """Tell now. Raises `DatabaseError`."""
+        await self._roster.write(self.name, await self.report())
+
     async def report(self) -> WorkerReport:
         """Return what is to be told now; whoever asks tells it."""
         condition = await self._condition_now()

@@ -12,25 +12,27 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from cinelet.clock import Clock, SystemClock, cancel_task
 from cinelet.domain.backend import Context, Handle
-from cinelet.domain.errors import CineletError, GenerationCancelledError, ProcessingError
+from cinelet.domain.errors import CineletError, DeviceLostError, GenerationCancelledError, ProcessingError
 from cinelet.domain.progress import Progress
 from cinelet.domain.result import Attempt
-from cinelet.domain.video import VideoResult
 from cinelet.jobs.batch_ledger import BatchLedger
 from cinelet.jobs.companions import claim_companions
+from cinelet.jobs.completion import store_and_complete
 from cinelet.jobs.courier import Courier
 from cinelet.jobs.database import Database
 from cinelet.jobs.engine import DELIVERY_QUEUE, STALLED_SECONDS, Engine
-from cinelet.jobs.errors import ClaimLostError, DatabaseUnavailableError
+from cinelet.jobs.errors import ClaimLostError
 from cinelet.jobs.events import forget_old
 from cinelet.jobs.generation import Generation
-from cinelet.jobs.ledger import VIDEO_KEY, JobLedger
+from cinelet.jobs.ledger import JobLedger
+from cinelet.jobs.loader import Loader
+from cinelet.jobs.orders import LOCAL_QUEUE, Orders
+from cinelet.jobs.persistence import Persistence
 from cinelet.jobs.presence import Presence
-from cinelet.jobs.previews import keep_previews
 from cinelet.jobs.queue import restored_request
 from cinelet.jobs.reporter import Reporter
 from cinelet.jobs.roster import parameters
@@ -39,9 +41,8 @@ from cinelet.observability.logs import get_logger
 from cinelet.resilience.attempts import collecting
 from cinelet.service import VideoService
 from cinelet.storage.blobs import BlobStore
-from cinelet.storage.errors import BlobNotFoundError
 
-LOCAL_QUEUE, REMOTE_QUEUE = "local", "remote"
+REMOTE_QUEUE = "remote"
 DELIVERIES_AT_ONCE = 32
 """Of a worker that takes remote work; they wait for receivers, and never for a generation."""
 LOST_DELIVERY_SECONDS = 30.0
@@ -53,11 +54,8 @@ GRACE_SECONDS = 15.0
 SWEEP_SECONDS = 5.0
 SWEEPS_OF_ALL = 15
 """Each so-many-th sweep looks at every generation, not only at those of workers that are gone."""
-PERSIST_SECONDS = 600.0
-"""How long a worker tries to write down what must not be lost, while the database or the store is away."""
 MAX_PAUSE_SECONDS = 5.0
 
-_Result = TypeVar("_Result")
 _logger = get_logger(__name__)
 
 
@@ -80,9 +78,10 @@ class _Run:
 class Worker:
     """Works on the generations of some queues until it is stopped, and sends webhooks if remote ones are among them.
 
-    queues: how many at once of each. together: how many local ones that are alike may be one run. deadline_seconds: for
-    a generation, None for no limit. previews: whether pictures of what is being made are shown. Several workers, on any
-    number of machines, may share a database and a store.
+    queues: how many at once of each. together: how many local ones that are alike may be one run. preload: models to
+    load at the start, where local ones are among them. deadline_seconds: for a generation, None for no limit. previews:
+    whether pictures of what is being made are shown. Several workers, on any number of machines, may share a database
+    and a store.
     """
 
     def __init__(
@@ -91,9 +90,11 @@ class Worker:
         store: BlobStore,
         service: VideoService,
         courier: Courier,
+        orders: Orders,
         *,
         queues: Mapping[str, int],
         together: int = 1,
+        preload: Sequence[str] = (),
         deadline_seconds: float | None = None,
         grace_seconds: float = GRACE_SECONDS,
         previews: bool = True,
@@ -122,26 +123,35 @@ class Worker:
             look=service.condition,
             clock=self._clock,
         )
+        self._persisted = Persistence(self._clock)
+        self._loader = Loader(database, orders, service, self._presence, preload=preload, clock=self._clock)
+        self._lost: DeviceLostError | None = None
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
 
     async def run(self) -> None:
-        """Work until `stop`, then hand over what runs at providers, and give what runs here some seconds to end."""
+        """Work until `stop`, then hand over what runs at providers, and give what runs here some seconds to end.
+
+        Raises `DeviceLostError` where this process cannot use its device any more. What ran there is left as by a
+        worker that was killed: others take it up, and give it up where it is lost again and again.
+        """
         await asyncio.to_thread(remove_abandoned)
         engine = Engine(self._database, self.work_on, self._courier.deliver, clock=self._clock)
         async with self._courier, engine, self._presence:
             hearing = asyncio.create_task(
                 engine.listener.hear([f"{self._database.schema}_cancels"], self._cancelled), name="cancels"
             )
-            sweeping = asyncio.create_task(self._sweep(), name="sweep")
+            beside = [asyncio.create_task(self._sweep(), name="sweep")]
+            if LOCAL_QUEUE in self._queues:
+                beside.append(asyncio.create_task(self._loader.run(engine.listener), name="loader"))
             taking = [
                 asyncio.create_task(self._taking(engine, queue, concurrency), name=f"queue {queue}")
                 for queue, concurrency in self._queues.items()
             ]
             try:
                 stopped = asyncio.create_task(self._stopping.wait())
-                await asyncio.wait({stopped, *taking, sweeping}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({stopped, *taking, *beside}, return_when=asyncio.FIRST_COMPLETED)
                 stopped.cancel()
                 for task in taking:
                     task.cancel()
@@ -152,11 +162,14 @@ class Worker:
                     if not task.cancelling():
                         task.cancel()
                 await cancel_task(hearing)
-                await cancel_task(sweeping)
-                ended = await asyncio.gather(*taking, sweeping, return_exceptions=True)
+                for task in beside:
+                    await cancel_task(task)
+                ended = await asyncio.gather(*taking, *beside, return_exceptions=True)
             for outcome in ended:
                 if isinstance(outcome, Exception):
                     raise outcome
+        if self._lost is not None:
+            raise self._lost
 
     def stop(self) -> None:
         """Take no more, and end soon; may be called again."""
@@ -165,8 +178,11 @@ class Worker:
     async def work_on(self, generation_id: str, lost_attempt: int | None = None) -> bool:
         """Bring a generation to an end, if it can be claimed; `run` does this with what the queue gives.
 
-        Returns whether the ledger has heard of its end or its release, and so ended the job.
+        Returns whether the ledger has heard of its end or its release, and so ended the job, or whether the job is to
+        stay with this worker until others find that it is gone.
         """
+        if self._lost is not None:
+            return True
         claimed = await self._persisted(
             lambda: self.ledger.claim(generation_id, worker=self.name, lost_attempt=lost_attempt)
         )
@@ -234,6 +250,11 @@ class Worker:
             except ClaimLostError as error:
                 _logger.warning("The claim was lost", extra={**facts, "reason": str(error)})
                 return False
+            except DeviceLostError as error:
+                _logger.error("The device is lost, and this worker ends", extra={**facts, "reason": str(error)})  # noqa: TRY400
+                self._lost = error
+                self.stop()
+                return True
             except asyncio.CancelledError:
                 run.context.hand_over()
                 await asyncio.shield(self._persisted(lambda: self.ledger.release(*run.claim)))
@@ -254,13 +275,13 @@ class Worker:
             request = await restored_request(run.generation.request, self._store)
             result = await self._service.generate(request, run.context)
             # From here on a stop has nothing left to save: storing is short, and the work is paid for.
-            await self._persisted(lambda: self._stored(run, result))
+            await self._persisted(lambda: store_and_complete(self.ledger, self._store, run.claim, result))
         except GenerationCancelledError:
             if run.context.handed_over:
                 await self._persisted(lambda: self.ledger.release(*run.claim))
             else:
                 await self._persisted(lambda: self.ledger.cancel(*run.claim, attempts=_dicts(attempts)))
-        except ClaimLostError:
+        except (ClaimLostError, DeviceLostError):
             raise
         except Exception as error:  # the door of this process: whatever it is, the generation must come to an end
             if not isinstance(error, CineletError):
@@ -268,30 +289,6 @@ class Worker:
                 error = ProcessingError(f"The worker failed: {type(error).__name__}; its log says where", "storing")
             failure = error.to_dict()
             await self._persisted(lambda: self.ledger.fail(*run.claim, error=failure, attempts=_dicts(attempts)))
-
-    async def _stored(self, run: _Run, result: VideoResult) -> None:
-        """Store the video and say so."""
-        key = await self._put(result)
-        known = result.to_dict()
-        known.pop("path")
-        await self.ledger.complete(
-            *run.claim,
-            model=result.model,
-            result={**known, VIDEO_KEY: key},
-            attempts=[attempt.to_dict() for attempt in result.attempts],
-        )
-        # Somebody may have deleted the last generation with the same video just before; from now on nobody will.
-        with suppress(BlobNotFoundError):
-            await self._store.head(key)
-            return
-        await self._put(result)
-
-    async def _put(self, result: VideoResult) -> str:
-        """Store the video and its pictures; return the key of the video."""
-        suffix, sha256 = result.path.suffix.lower(), result.facts.sha256
-        blob = await self._store.put_file(result.path, suffix=suffix, sha256=sha256)
-        await keep_previews(self._store, blob.key, result.previews)
-        return blob.key
 
     def _writer(self, generation: Generation) -> Callable[[Progress, float | None], Awaitable[None]]:
         async def write(progress: Progress, eta_seconds: float | None) -> None:
@@ -314,20 +311,6 @@ class Worker:
             await reporter.run()
         except ClaimLostError:
             run.context.hand_over()
-
-    async def _persisted(self, write: Callable[[], Awaitable[_Result]]) -> _Result:
-        """Do what must not be lost, again and again while the database or the store does not answer."""
-        end, pause = time.monotonic() + PERSIST_SECONDS, 0.1
-        while True:
-            try:
-                return await write()
-            except CineletError as error:
-                may_pass = isinstance(error, DatabaseUnavailableError) or error.code == "storage_failed"
-                if not may_pass or time.monotonic() > end:
-                    raise
-                _logger.warning("Nothing could be written down; trying again", extra={"code": error.code})
-            await self._clock.pause_async(pause)
-            pause = min(2 * pause, MAX_PAUSE_SECONDS)
 
     def _cancel(self, generation_id: str) -> None:
         run = self._running.get(generation_id)

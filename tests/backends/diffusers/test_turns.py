@@ -188,3 +188,44 @@ def test_many_threads_get_what_is_theirs(count: int) -> None:
     asked = [device.ask(f"word {number}", alike=number % 3) for number in range(count)]
     assert [each.wait().result for each in asked] == [f"WORD {number}" for number in range(count)]
     assert all(len(run) <= 4 for run in device.runs)
+
+
+def test_something_else_is_done_when_its_turn_comes_and_before_what_came_later() -> None:
+    device = Device(most=1)
+    done: list[str] = []
+    first = device.ask("first")
+    device.began.acquire()
+    errand = threading.Thread(target=lambda: done.append(device.turns.call(lambda: "errand")))
+    errand.start()
+    until_waiting(device, 1)
+    last = device.ask("last")
+    until_waiting(device, 2)
+    assert done == []
+    device.may_end.set()
+    errand.join(AT_LONGEST)
+    assert done == ["errand"]
+    assert (first.wait().result, last.wait().result) == ("FIRST", "LAST")
+    assert device.runs == [["first"], ["last"]]
+
+
+def test_something_else_that_waits_can_be_given_up_and_what_it_raises_is_raised() -> None:
+    device = Device(most=1)
+    asked = device.ask("first")
+    device.began.acquire()
+
+    def gone() -> None:
+        raise GoneError
+
+    done: list[str] = []
+    with pytest.raises(GoneError):
+        device.turns.call(lambda: done.append("errand"), check=gone)
+    device.may_end.set()
+    assert asked.wait().result == "FIRST"
+    with pytest.raises(ValueError, match="bad"):
+        device.turns.call(lambda: int("bad"))
+    assert done == []
+
+
+def until_waiting(device: Device, count: int) -> None:
+    with device.turns._changed:
+        assert device.turns._changed.wait_for(lambda: len(device.turns._waiting) >= count, timeout=AT_LONGEST)

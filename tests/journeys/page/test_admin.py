@@ -83,14 +83,24 @@ def test_what_a_worker_on_a_gpu_reports_is_shown_with_its_numbers(opened: Callab
         "resident_bytes": 6e9,
         "device": device,
         "circuits": [circuit],
-        "models": [{"model": "org/name", "revision": "0123456789abcdef", "bytes": 32e9, "device": "cuda:0"}],
+        "models": [
+            {
+                "model": "org/name",
+                "revision": "0123456789abcdef",
+                "bytes": 32e9,
+                "estimated_bytes": 31e9,
+                "device": "cuda:0",
+                "placement": "bfloat16, group offload",
+            }
+        ],
     }
     page.route("**/v1/admin/workers", lambda route: route.fulfill(json={"object": "list", "data": [worker]}))
     opened("admin")
     memory = page.get_by_role("meter", name="Memory of cuda:0 of gpu-1, process 7")
     expect(memory).to_have_attribute("aria-valuetext", "60 GB of 80 GB taken")
     shown = row(page, "Workers", "gpu-1")
-    for words in ("50 GB by this worker, 40 GB in use", "org/name 0123456 32 GB, cuda:0", "1,203"):
+    loaded = ("org/name 0123456 32 GB (estimated 31 GB), cuda:0", "bfloat16, group offload")
+    for words in ("50 GB by this worker, 40 GB in use", *loaded, "1,203"):
         expect(shown).to_contain_text(words)
     expect(row(page, "Circuits", "hf fal-ai")).to_contain_text("left alone")
     expect(row(page, "Circuits", "hf fal-ai")).to_contain_text("22 s")
@@ -99,6 +109,29 @@ def test_what_a_worker_on_a_gpu_reports_is_shown_with_its_numbers(opened: Callab
     )  # now each row is a card, and still a row for screen readers
     expect(row(page, "Circuits", "hf fal-ai").get_by_role("cell").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_model_is_loaded_ahead_and_unloaded_and_what_cannot_be_loaded_is_said(
+    opened: Callable[..., Page], client: httpx2.Client
+) -> None:
+    page = opened("admin")
+    worker = row(page, "Workers", "local models")
+    form = page.get_by_label("Load a model ahead")
+    form.fill("embedded")
+    page.get_by_role("button", name="Load", exact=True).click()
+    expect(page.get_by_role("status").filter(has_text="embedded is loaded")).to_contain_text("on cpu")
+    expect(worker).to_contain_text("float32, no offload")
+    expect(form).to_have_value("")
+    worker.get_by_role("button", name="Unload embedded").click()
+    expect(worker).to_contain_text("nothing")
+    (known,) = [one for one in client.get("/v1/admin/workers").json()["data"] if "local" in one["queues"]]
+    assert known["models"] == []
+    form.fill("local:./nowhere")
+    page.get_by_role("button", name="Load", exact=True).click()
+    expect(page.locator(".toast.error")).to_contain_text("nowhere")
+    form.fill("hf:org/name")
+    page.get_by_role("button", name="Load", exact=True).click()
+    expect(page.locator(".toast.error").last).to_contain_text("nothing is loaded for it")
 
 
 def test_keys_show_their_use_and_never_a_secret_and_a_key_that_makes_videos_gets_no_admin(

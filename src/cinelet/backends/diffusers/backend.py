@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cinelet.backends.diffusers.speed import SpeedSettings, choose_speed
 from cinelet.clock import until_ended
-from cinelet.domain.backend import Capabilities, Context, FrameRule, GeneratedVideo
-from cinelet.domain.condition import Condition, Device
+from cinelet.domain.backend import Capabilities, Context, FrameRule, GeneratedVideo, Pulled
+from cinelet.domain.condition import Condition, Device, LoadedModel
 from cinelet.domain.errors import ModelUnsupportedError
 from cinelet.domain.lora import Lora
 from cinelet.domain.model import ModelReference
@@ -92,6 +92,20 @@ class DiffusersBackend:
         from cinelet.backends.diffusers import revision
 
         return await asyncio.to_thread(revision.of_lora, lora, cache_dir=self._cache_dir)
+
+    async def pull(self, model: ModelReference, context: Context) -> Pulled:
+        """Download what is missing of a Hub model; others are here as they are."""
+        return await until_ended(self._start(self._pull, model, context), context)
+
+    async def load(self, model: ModelReference, context: Context) -> LoadedModel:
+        """Load the model when its turn on the device has come. It goes when another needs its room."""
+        return await until_ended(self._start(self._load, model, context), context)
+
+    async def unload(self, model: ModelReference) -> bool:
+        """Forget the model, whether it was named with `local:` or without."""
+        session = self._session
+        names = {str(model)} if model.is_directory else {str(model), model.name, f"local:{model.name}"}
+        return session is not None and await asyncio.to_thread(session.models.unload, *names)
 
     def condition(self) -> Condition:
         """Return what is loaded, and the device with its memory once torch has been loaded for a model."""
@@ -179,6 +193,18 @@ class DiffusersBackend:
             default_guidance=by_signature if guidance is None else guidance,
             **_of_card(folder),
         )
+
+    def _pull(self, reference: ModelReference, context: Context) -> Pulled:
+        folder = self._folder(reference, context=context, weights=True)
+        news = context.latest
+        came = news.steps if news is not None and news.stage is Stage.DOWNLOADING else 0
+        return Pulled(str(reference), folder.path, came)
+
+    def _load(self, reference: ModelReference, context: Context) -> LoadedModel:
+        folder = self._folder(reference, context=context, weights=True)
+        context.check()
+        context.report(Stage.LOADING, 0.0, measured=False)
+        return self._opened_session().load(folder, context)
 
     def _generate(self, request: VideoRequest, context: Context) -> GeneratedVideo:
         reference = ModelReference.parse(request.model or "")

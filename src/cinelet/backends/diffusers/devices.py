@@ -6,7 +6,7 @@ import ctypes
 import gc
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain
@@ -117,7 +117,8 @@ def give_back() -> None:
 
     gc.collect()
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        with suppress(torch.AcceleratorError):  # A device that is lost takes nothing back.
+            torch.cuda.empty_cache()
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()
     if sys.platform == "linux":

@@ -129,10 +129,13 @@ class ModelCache:
                 self._lowest[loaded.key] = below
             return below
 
-    def unload(self, reference: str) -> bool:
-        """Forget the idle pipelines of a model; returns whether one was loaded. One that is busy goes after its run."""
+    def unload(self, *references: str) -> bool:
+        """Forget the idle pipelines of a model; returns whether one was loaded. One that is busy goes after its run.
+
+        references: all that the model may be called, as who loaded it may have named it otherwise.
+        """
         with self._lock:
-            found = [loaded for loaded in self._models.values() if loaded.folder.reference == reference]
+            found = [loaded for loaded in self._models.values() if loaded.folder.reference in references]
             for loaded in found:
                 self._drop(loaded)
             return bool(found)
@@ -148,6 +151,17 @@ class ModelCache:
         if self._device is None:
             return Condition(Device(self._wanted_device))
         return Condition(devices.device_now(self._device), self._told)
+
+    def facts_of(self, loaded: Loaded) -> LoadedModel:
+        """Return what is told of a pipeline that is loaded."""
+        return LoadedModel(
+            loaded.folder.reference,
+            self.device,
+            revision=loaded.folder.revision,
+            bytes=devices.bytes_of(*loaded.pipeline.components.values()),
+            estimated_bytes=loaded.footprint.total,
+            placement=f"{loaded.precision.name}, {loaded.placement.words}",
+        )
 
     def room(self) -> int:
         """Return how many bytes a run may use now beside what is loaded."""
@@ -269,17 +283,7 @@ class ModelCache:
             devices.give_back()
 
     def _tell(self) -> None:
-        self._told = tuple(
-            LoadedModel(
-                loaded.folder.reference,
-                self.device,
-                revision=loaded.folder.revision,
-                bytes=devices.bytes_of(*loaded.pipeline.components.values()),
-                estimated_bytes=loaded.footprint.total,
-                placement=f"{loaded.precision.name}, {loaded.placement.words}",
-            )
-            for loaded in self._models.values()
-        )
+        self._told = tuple(map(self.facts_of, self._models.values()))
 
 
 def _key(folder: ModelFolder) -> str:

@@ -26,6 +26,7 @@ from cinelet.backends.diffusers.speed import Speed
 from cinelet.backends.diffusers.turns import Turn, Turns, alive, check_company
 from cinelet.backends.diffusers.working_memory import Working, working_of
 from cinelet.domain.backend import Context
+from cinelet.domain.condition import LoadedModel
 from cinelet.domain.errors import CineletError
 from cinelet.domain.progress import Stage
 from cinelet.domain.request import Task
@@ -99,14 +100,14 @@ class Session:
         """Wait for the device and run the job on it. Blocks; raises `CineletError`s."""
         return self._turns.take(job, check=job.context.check, alike=job.alike)
 
-    def load(self, folder: ModelFolder) -> None:
-        """Load a model, or note that it was used."""
+    def load(self, folder: ModelFolder, context: Context) -> LoadedModel:
+        """Load a model, or note that it was used, when nothing runs. Blocks; raises `CineletError`s."""
 
-        def loaded() -> None:
-            with quiet_libraries(), self.models.lease(folder):
-                pass
+        def loaded() -> LoadedModel:
+            with quiet_libraries(), self.models.lease(folder) as model:
+                return self.models.facts_of(model)
 
-        self._turns.call(loaded)
+        return self._turns.call(loaded, check=context.check)
 
     def close(self) -> None:
         """Wait for what runs, and forget the models."""

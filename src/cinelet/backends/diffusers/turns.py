@@ -17,6 +17,7 @@ GATHER_SECONDS = 0.05
 
 _Work = TypeVar("_Work")
 _Result = TypeVar("_Result")
+_Done = TypeVar("_Done")
 
 
 @dataclass(eq=False)
@@ -26,6 +27,8 @@ class Turn(Generic[_Work, _Result]):
     work: _Work
     check: Callable[[], None]
     alike: Hashable | None
+    errand: Callable[[], Any] | None = None
+    """Something else that is to be done in the thread of the device, where it is no run."""
     left: bool = False
     """Whether its owner has gone, and nobody takes the result."""
     ended: bool = False
@@ -64,7 +67,11 @@ class Turns(Generic[_Work, _Result]):
 
         alike: work that is equal in this may run together; None for none.
         """
-        turn: Turn[_Work, _Result] = Turn(work, check, alike)
+        result: _Result = self._ended(Turn(work, check, alike))
+        return result
+
+    def _ended(self, turn: Turn[Any, Any]) -> Any:
+        """Put a turn behind those that wait, and wait for its end."""
         with self._changed:
             self._waiting.append(turn)
             self._changed.notify_all()
@@ -75,7 +82,7 @@ class Turns(Generic[_Work, _Result]):
                 if turn.company and turn.is_alone():
                     continue  # the run itself asks, and must have stopped before its owner goes on
                 try:
-                    check()
+                    turn.check()
                 except BaseException:
                     turn.left = True
                     if turn in self._waiting:
@@ -83,8 +90,7 @@ class Turns(Generic[_Work, _Result]):
                     raise
         if turn.error is not None:
             raise turn.error
-        result: _Result = turn.result
-        return result
+        return turn.result
 
     def others(self, first: Turn[_Work, _Result], *, most: int) -> list[Turn[_Work, _Result]]:
         """Take those out of the queue that are like the first, so that there are `most` at most with it."""
@@ -105,9 +111,14 @@ class Turns(Generic[_Work, _Result]):
             turn.result, turn.error, turn.ended = result, error, True
             self._changed.notify_all()
 
-    def call(self, work: Callable[[], None]) -> None:
-        """Do something else in the thread of the device, and wait for it."""
-        self._thread.submit(contextvars.copy_context().run, work).result()
+    def call(self, work: Callable[[], _Done], *, check: Callable[[], None] = lambda: None) -> _Done:
+        """Do something else in the thread of the device, when its turn comes, and return what it does.
+
+        Raises what `check` does while it waits; what has begun is brought to its end.
+        """
+        turn: Turn[Any, Any] = Turn(None, check, None, errand=work)
+        done: _Done = self._ended(turn)
+        return done
 
     def close(self) -> None:
         """End the thread when it has nothing more to do."""
@@ -127,7 +138,10 @@ class Turns(Generic[_Work, _Result]):
                 turn.company.append(turn)
             error: BaseException | None = None
             try:
-                turn.variables.run(self._run, turn)
+                if turn.errand is None:
+                    turn.variables.run(self._run, turn)
+                else:
+                    self.end(turn, result=turn.variables.run(turn.errand))
             except BaseException as raised:  # noqa: BLE001  (raised again for each of those that wait for it)
                 error = raised
             for member in list(turn.company):

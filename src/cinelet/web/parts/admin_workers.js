@@ -1,12 +1,15 @@
 // Who works: the workers with their devices and what they have loaded, and the circuits before hosts.
 import { bytes, seconds } from "../format.js";
 import { html } from "../html.js";
+import { LoadForm, Loaded } from "./admin_models.js";
 import { DataTable, Share } from "./data_table.js";
 import { When } from "./when.js";
 
 export const QUEUES = { local: "local models", remote: "providers" };
 
-export function Workers({ workers }) {
+// onChanged: called when other models may be loaded.
+export function Workers({ workers, onChanged }) {
+  const some = workers.some(({ queues }) => "local" in queues);
   return html`<${DataTable}
     label="Workers"
     rows=${workers}
@@ -27,7 +30,7 @@ export function Workers({ workers }) {
       { name: "Ended", number: true, cell: ({ finished }) => finished.toLocaleString() },
       { name: "Device", cell: ({ device }) => device.name ?? html`<span class="muted">not used yet</span>` },
       { name: "Memory", cell: (worker) => html`<${Memory} worker=${worker} />` },
-      { name: "Loaded", cell: ({ models }) => html`<${Loaded} models=${models} />` },
+      { name: "Loaded", cell: ({ models }) => html`<${Loaded} models=${models} onChanged=${onChanged} />` },
       {
         name: "Heard of",
         cell: ({ seen_at: at, started_at: started }) =>
@@ -35,7 +38,8 @@ export function Workers({ workers }) {
             <div class="hint">since <${When} at=${started} /></div>`,
       },
     ]}
-  />`;
+  />
+    ${some && html`<${LoadForm} onChanged=${onChanged} />`}`;
 }
 
 function Memory({ worker }) {
@@ -51,17 +55,6 @@ function Memory({ worker }) {
     />`}
     ${reserved !== null && html`<div class="hint">${bytes(reserved)} by this worker${allocated === null ? "" : `, ${bytes(allocated)} in use`}</div>`}
     <div class=${known ? "hint" : ""}>process ${bytes(process)}</div>`;
-}
-
-function Loaded({ models }) {
-  if (!models.length) return html`<span class="muted">nothing</span>`;
-  return html`<ul class="bare">
-    ${models.map(
-      ({ model, revision, bytes: size, device }) => html`<li>
-        ${model} ${revision ? html`<code title=${revision}>${revision.slice(0, 7)}</code> ` : ""}<span class="hint">${[size !== null && bytes(size), device].filter(Boolean).join(", ")}</span>
-      </li>`,
-    )}
-  </ul>`;
 }
 
 const STATES = { closed: "asked", open: "left alone", probing: "trying again" };

@@ -37,7 +37,7 @@ function Facts() {
     </div>
     <div role="status">${error && html`<p class="stale">${staleWords(error, readAt)}</p>`}</div>
     ${section("queue", "Queue", queue, () => html`<${Queue} queue=${queue} />`)}
-    ${section("workers", "Workers and devices", workers, () => html`<${Workers} workers=${workers} />`)}
+    ${section("workers", "Workers and devices", workers, () => html`<${Workers} workers=${workers} onChanged=${read} />`)}
     ${section("failures", "Failures of the last day", failures, () => html`<${Failures} failures=${failures} />`)}
     ${section("circuits", "Circuits", workers, () => html`<${Circuits} workers=${workers} />`)}
     ${section("keys", "Keys and their use", keys, () => html`<${Keys} keys=${keys} />`)}

@@ -1,0 +1,37 @@
+"""The end of a generation that has a video: first it is stored, then the ledger says so."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from cinelet.domain.video import VideoResult
+from cinelet.jobs.ledger import VIDEO_KEY, JobLedger
+from cinelet.jobs.previews import keep_previews
+from cinelet.storage.blobs import BlobStore
+from cinelet.storage.errors import BlobNotFoundError
+
+
+async def store_and_complete(ledger: JobLedger, store: BlobStore, claim: tuple[str, int], result: VideoResult) -> None:
+    """Store the video and say so. claim: the generation and its attempt. Raises `ClaimLostError`."""
+    key = await _put(store, result)
+    known = result.to_dict()
+    known.pop("path")
+    await ledger.complete(
+        *claim,
+        model=result.model,
+        result={**known, VIDEO_KEY: key},
+        attempts=[attempt.to_dict() for attempt in result.attempts],
+    )
+    # Somebody may have deleted the last generation with the same video just before; from now on nobody will.
+    with suppress(BlobNotFoundError):
+        await store.head(key)
+        return
+    await _put(store, result)
+
+
+async def _put(store: BlobStore, result: VideoResult) -> str:
+    """Store the video and its pictures; return the key of the video."""
+    suffix, sha256 = result.path.suffix.lower(), result.facts.sha256
+    blob = await store.put_file(result.path, suffix=suffix, sha256=sha256)
+    await keep_previews(store, blob.key, result.previews)
+    return blob.key
