@@ -90,6 +90,21 @@ KINDS = (
 )
 """One of each kind: those that differ in how a caller meets them."""
 
+ARCHITECTURES = (
+    *KINDS,
+    "allegro",
+    "cosmos3",
+    "easyanimate",
+    "helios",
+    "hunyuan_video15_i2v",
+    "kandinsky5",
+    "ltx2",
+    "motif",
+    "sana_video",
+    "skyreels_v2_df",
+)
+"""One of each architecture: those that differ in their parts. Their siblings run in the trials of every family."""
+
 _MODULES = (
     "autoencoders3d",
     "cosmos",

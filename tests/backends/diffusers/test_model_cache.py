@@ -22,7 +22,7 @@ from cinelet.backends.diffusers.quiet import quiet_libraries
 from cinelet.backends.diffusers.working_memory import Working
 from cinelet.domain.errors import CapacityError
 from tests.conftest import TinyPipeline
-from tests.tiny_pipelines import TASKS
+from tests.tiny_pipelines import ARCHITECTURES
 
 GB = 10**9
 
@@ -44,7 +44,7 @@ def size_of(folder: ModelFolder) -> int:
     return Precision("float32").footprint(folder).total
 
 
-@pytest.mark.parametrize("name", sorted(TASKS))
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_estimate_from_the_headers_is_what_a_model_takes(tiny_pipeline: TinyPipeline, name: str) -> None:
     cache = ModelCache(device="cpu")
     loaded = lease(cache, opened(tiny_pipeline(name)))
