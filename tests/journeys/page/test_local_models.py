@@ -48,4 +48,6 @@ def test_loras_and_an_upscaler_are_sent_as_they_were_written(opened: Opened) -> 
     expect(page.get_by_label("LoRAs")).to_have_value("./my style.safetensors=0\norg/name=2.5")
 
 
-REFUSED = {"error": {"code": "invalid_request", "message": "It is not there", "details": {"lora": "No such file"}}}
+REFUSED = {
+    "error": {"code": "invalid_request", "message": "It is not there", "details": {"details": {"lora": "No such file"}}}
+}
