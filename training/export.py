@@ -40,7 +40,7 @@ EXAMPLES = (
 SIGNATURE = {
     "tasks": ["image-to-video", "text-to-video"],
     "parameters": [
-        *("codec", "duration", "fps", "guidance_scale", "height", "image", "image_fit", "negative_prompt"),
+        *("codec", "duration", "fps", "guidance_scale", "height", "image", "image_fit", "lora", "negative_prompt"),
         *("num_inference_steps", "preset", "prompt", "quality", "seed", "upscaler", "width"),
     ],
     "frames": [4, 1, 1],
