@@ -10,6 +10,9 @@ from contextlib import ExitStack, contextmanager
 
 from cinelet.backends.diffusers.patience import limit_spinning
 
+_TALKATIVE = ("torchao", "torch.utils._pytree")
+"""Loggers that tell what of torchao this machine cannot have, and what of it is old, when it is imported."""
+
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
@@ -55,20 +58,22 @@ def _silent() -> Iterator[None]:
 
     libraries = (of_diffusers, of_transformers, of_the_hub)
     levels = [library.get_verbosity() for library in libraries]
-    torchao = logging.getLogger("torchao")  # it logs what of it this machine cannot have, each time it is imported
-    level_of_torchao = torchao.level
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    logger_levels = [logger.level for logger in loggers]
     with_bars = [library for library in (of_diffusers, of_transformers) if library.is_progress_bar_enabled()]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            torchao.setLevel(logging.CRITICAL)
+            for logger in loggers:
+                logger.setLevel(logging.CRITICAL)
             for library in libraries:
                 library.set_verbosity(library.CRITICAL)
             for library in with_bars:
                 library.disable_progress_bar()
             yield
         finally:
-            torchao.setLevel(level_of_torchao)
+            for logger, level in zip(loggers, logger_levels, strict=True):
+                logger.setLevel(level)
             for library, level in zip(libraries, levels, strict=True):
                 library.set_verbosity(level)
             for library in with_bars:
