@@ -12,8 +12,8 @@ import pytest
 
 from cinelet import assembly
 from cinelet.backends.registry import BackendRegistry
-from cinelet.cli.amount import amount
 from cinelet.config import Config
+from cinelet.domain.amount import amount
 from cinelet.domain.condition import Device
 from cinelet.domain.errors import CapacityError
 from cinelet.jobs.roster import Roster

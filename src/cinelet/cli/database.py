@@ -20,6 +20,7 @@ def status(*, as_json: Annotated[bool, typer.Option("--json", help="Print one JS
     import asyncio
 
     from cinelet.assembly import open_database
+    from cinelet.domain.amount import amount
 
     async def asked() -> None:
         async with await open_database() as database:
@@ -29,7 +30,7 @@ def status(*, as_json: Annotated[bool, typer.Option("--json", help="Print one JS
             return
         kind = "private server in" if found.private else "at"
         typer.echo(f"PostgreSQL {found.server_version}, {kind} {found.where}")
-        typer.echo(f"schema {found.schema_version} of {found.newest_schema_version}, {found.size_bytes / 1e6:.1f} MB")
+        typer.echo(f"schema {found.schema_version} of {found.newest_schema_version}, {amount(found.size_bytes)}")
         counts = ", ".join(f"{count:,} {state}" for state, count in found.generations.items())
         typer.echo(f"generations: {counts or 'none'}")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cinelet.cli import progress
-from cinelet.cli.amount import amount
+from cinelet.domain.amount import amount
 from cinelet.domain.errors import CineletError
 from cinelet.domain.progress import Progress, Stage
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cinelet.cli import progress
-from cinelet.cli.amount import amount
+from cinelet.domain.amount import amount
 
 if TYPE_CHECKING:
     from cinelet.domain.backend import Pulled

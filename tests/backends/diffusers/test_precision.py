@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,8 @@ def test_what_a_family_wants_exact_is_exact_where_there_is_room(tmp_path: Path) 
     assert half.of("vae") is torch.bfloat16
     assert exact.footprint(folder).components == {"transformer": 2000 + 24, "vae": 40 + 24}
     assert half.footprint(folder).components == {"transformer": 2000 + 24, "vae": 20 + 24}
+
+
+def test_quantized_networks_take_a_byte_a_number(tmp_path: Path) -> None:
+    folder = replace(model(tmp_path, torch.bfloat16), quantization="int8")
+    assert Precision("float32").footprint(folder).components == {"transformer": 1000 + 24, "vae": 40 + 24}

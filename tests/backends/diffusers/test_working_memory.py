@@ -53,7 +53,6 @@ def test_needs_grow_with_frames_pixels_precision_and_number(model: Any) -> None:
         working_of(folder, size=(1280, 704), frames=41, float_bytes=2),
         working_of(folder, size=(640, 352), frames=81, float_bytes=2),
         working_of(folder, size=(640, 352), frames=41, float_bytes=4),
-        small.times(2),
     ):
         assert larger.denoise > 1.5 * small.denoise
         assert larger.decode > 1.5 * small.decode
@@ -72,3 +71,11 @@ def test_a_model_that_says_nothing_of_itself_is_no_error(model: Any) -> None:
     working = working_of(model(), size=(64, 64), frames=9, float_bytes=4)
     assert working.denoise > 0
     assert working.decode >= working.decode_tiled > 0
+
+
+def test_what_lies_beside_a_run_is_needed_in_each_of_its_parts(model: Any) -> None:
+    alone = working_of(model(transformer=WAN_TRANSFORMER, vae=WAN22_VAE), size=(64, 64), frames=9, float_bytes=4)
+    beside = alone.beside(1000)
+    assert (beside.denoise, beside.decode, beside.decode_tiled) == (
+        alone.denoise + 1000, alone.decode + 1000, alone.decode_tiled + 1000,
+    )  # fmt: skip

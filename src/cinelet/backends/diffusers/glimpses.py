@@ -10,8 +10,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from cinelet.backends.diffusers.latents import middle_frames
-from cinelet.backends.diffusers.progress import Listener, Observe, ignore
+from cinelet.backends.diffusers.progress import Observe, ignore
 from cinelet.backends.diffusers.projection import Projection, fit_projection
+from cinelet.domain.backend import Context
 from cinelet.observability.logs import get_logger
 
 SIDE_PIXELS = 160
@@ -30,7 +31,7 @@ class Glimpses:
     def __init__(self) -> None:
         self._projections: WeakKeyDictionary[Any, Projection | None] = WeakKeyDictionary()
 
-    def observer(self, pipeline: Any, contexts: Sequence[Listener], *, size: tuple[int, int]) -> Observe:
+    def observer(self, pipeline: Any, contexts: Sequence[Context], *, size: tuple[int, int]) -> Observe:
         """Return what is to be called with the scheduler of a run: it then shows each context its video.
 
         size: (width, height) of the videos in pixels.
@@ -65,7 +66,7 @@ class _Drawing:
     """Draws the videos of one run, as often as their share of its time allows."""
 
     def __init__(
-        self, projection: Projection, pipeline: Any, contexts: Sequence[Listener], size: tuple[int, int]
+        self, projection: Projection, pipeline: Any, contexts: Sequence[Context], size: tuple[int, int]
     ) -> None:
         self._projection = projection
         self._pipeline = pipeline

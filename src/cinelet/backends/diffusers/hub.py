@@ -19,6 +19,7 @@ from cinelet.backends.diffusers.hub_errors import errors_about
 from cinelet.backends.diffusers.model_folder import INDEX_NAME, ModelFolder, read_index
 from cinelet.backends.diffusers.tensors import Elements, Unread, counted
 from cinelet.backends.diffusers.weight_files import needed_files
+from cinelet.domain.amount import amount
 from cinelet.domain.backend import Context
 from cinelet.domain.errors import CapacityError, ModelNotFoundError
 from cinelet.domain.progress import Stage
@@ -231,12 +232,8 @@ def _check_room(cache_dir: Path, *, needed_bytes: int, repo_id: str) -> None:
     place = next(folder for folder in (cache_dir, *cache_dir.absolute().parents) if folder.is_dir())
     free = shutil.disk_usage(place).free
     if free < needed_bytes:
-        message = f"{repo_id} needs {_readable(needed_bytes)}, and {cache_dir} has {_readable(free)} free"
+        message = f"{repo_id} needs {amount(needed_bytes)}, and {cache_dir} has {amount(free)} free"
         raise CapacityError(f"{message}; free some space, or set HF_HUB_CACHE to a folder on another disk")
-
-
-def _readable(size_bytes: int) -> str:
-    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"
 
 
 def _fetch(sizes: Mapping[str, int], fetch: Callable[[str, type], None], context: Context | None) -> None:

@@ -79,14 +79,6 @@ def open_lora(path: Path, name: str) -> LoraFile:
     return LoraFile(path, name, sha256, header.tensor_bytes, settings)
 
 
-def lora_bytes(path: Path) -> int:
-    """Return what the tensors of a LoRA take in memory, by its header; 0 where the file cannot be read."""
-    try:
-        return read_tensor_header(path, max_header_bytes=MAX_HEADER_BYTES).tensor_bytes
-    except (OSError, ValueError):
-        return 0
-
-
 def _refused(name: str, why: str) -> ValidationError:
     return ValidationError(f"The LoRA {name!r:.120} cannot be used: {why}", {"lora": f"{why:.200}"})
 

@@ -8,6 +8,7 @@ from typing import Any, assert_never
 
 from cinelet.backends.diffusers.tensors import Footprint
 from cinelet.backends.diffusers.working_memory import Working
+from cinelet.domain.amount import amount
 from cinelet.domain.errors import CapacityError
 
 _GROUPS = 8
@@ -84,7 +85,7 @@ def refusal(reference: str, weights: Footprint, *, device: str, room: int, host_
     """Return the error for a model that no placement makes fit, with the numbers."""
     where = device if host_room is None else f"{device} and the machine's memory"
     left = room if host_room is None else host_room
-    message = f"{reference} needs {gigabytes(weights.total)} for its weights, and {where} has {gigabytes(left)} for it"
+    message = f"{reference} needs {amount(weights.total)} for its weights, and {where} has {amount(left)} for it"
     return CapacityError(f"{message}; use a smaller model, a larger device, or raise CINELET_MODEL_MEMORY if it is set")
 
 
@@ -131,8 +132,3 @@ def tile(pipeline: Any, *, tiled: bool) -> bool:
         except NotImplementedError:  # diffusers gives all autoencoders the method, and some nothing to do
             continue
     return able or not tiled
-
-
-def gigabytes(size_bytes: int) -> str:
-    """Return bytes as a person reads them."""
-    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e8 else f"{size_bytes / 1e6:.1f} MB"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cinelet.backends.diffusers.families import Family
 from cinelet.backends.diffusers.model_folder import ModelFolder
+from cinelet.backends.diffusers.quantization import NETWORKS, QUANTIZED_BYTES
 from cinelet.backends.diffusers.tensors import Footprint, footprint, stored_float
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -33,7 +33,9 @@ class Precision:
 
     def footprint(self, folder: ModelFolder) -> Footprint:
         """Return what a model takes in this precision."""
-        each: Mapping[str, int] = {name: 4 if name in self.exact else self.float_bytes for name in folder.components}
+        each: dict[str, int] = {name: 4 if name in self.exact else self.float_bytes for name in folder.components}
+        if folder.quantization is not None:
+            each |= {name: QUANTIZED_BYTES for name in NETWORKS if name in each}
         return footprint(folder.tensors, float_bytes=each)
 
 

@@ -25,13 +25,6 @@ def ignore(_: Any) -> None:
 class Listener(Protocol):
     """As much of a context as a run needs."""
 
-    @property
-    def previews(self) -> bool:
-        """Whether somebody would look at pictures of what is being made."""
-
-    def show(self, preview: bytes) -> None:
-        """Give the next report a picture."""
-
     def check(self) -> None:
         """Raise when it is time to stop."""
 

@@ -11,6 +11,8 @@ from cinelet.domain.errors import ModelUnsupportedError, ValidationError
 
 NETWORKS = ("transformer", "transformer_2", "unet")
 """The components that are worth it: they run once a step, and nearly all of them is matrices."""
+QUANTIZED_BYTES = 1
+"""Of a number, as int8 and as fp8."""
 _LEAST_CAPABILITY_OF_FP8 = (8, 9)
 
 

@@ -70,9 +70,10 @@ class Job:
         )  # fmt: skip
 
     def working(self, precision: Precision) -> Working:
-        """Estimate what its run needs beside the weights."""
+        """Estimate what its run needs beside the weights of the model: its own, and those of its LoRAs."""
         frames = max(window.frames for window in self.plan.windows)
-        return working_of(self.folder, size=self.plan.size, frames=frames, float_bytes=precision.float_bytes)
+        own = working_of(self.folder, size=self.plan.size, frames=frames, float_bytes=precision.float_bytes)
+        return own.beside(sum(file.tensor_bytes for _, file in self.loras))
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,16 +213,6 @@ class _Company:
 
     def __init__(self, turns: Sequence[Turn[Job, Outcome]]) -> None:
         self._turns = turns
-
-    @property
-    def previews(self) -> bool:
-        """Whether anybody would look."""
-        return any(turn.work.context.previews for turn in self._turns)
-
-    def show(self, preview: bytes) -> None:
-        """Show the same to everybody; each has a picture of its own by its own context."""
-        for turn in alive(self._turns):
-            turn.work.context.show(preview)
 
     def check(self) -> None:
         """Raise if the run is to stop."""

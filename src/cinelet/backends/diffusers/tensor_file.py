@@ -10,7 +10,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-_BITS = {
+BITS: Mapping[str, int] = {
     "BOOL": 8,
     "U8": 8,
     "I8": 8,
@@ -29,6 +29,7 @@ _BITS = {
     "F64": 64,
     "C64": 64,
 }
+"""Of a number, by its type."""
 FLOATS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 MAX_DIMENSIONS = 8
 
@@ -88,7 +89,7 @@ def read_tensor_header(path: Path, *, max_header_bytes: int) -> TensorHeader:
 def _span(name: str, entry: Any) -> tuple[int, int]:
     """Return where a tensor's bytes begin and end, or raise `ValueError` for one that cannot be."""
     try:
-        bits, shape, (begin, end) = _BITS[entry["dtype"]], entry["shape"], entry["data_offsets"]
+        bits, shape, (begin, end) = BITS[entry["dtype"]], entry["shape"], entry["data_offsets"]
         numbers = [*shape, begin, end]
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"no tensor can be as {name!r:.60}") from None

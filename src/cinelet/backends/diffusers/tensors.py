@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from cinelet.backends.diffusers.tensor_file import read_tensor_header
+from cinelet.backends.diffusers.tensor_file import BITS, FLOATS, read_tensor_header
 from cinelet.domain.errors import ModelUnsupportedError
 
 MAX_HEADER_BYTES = 100_000_000
-_FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
-_OTHERS = {"I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 Elements = Mapping[str, int]
 """How many numbers of each type ("BF16", ...) there are."""
@@ -55,7 +53,7 @@ def footprint(components: Mapping[str, Elements], *, float_bytes: int | Mapping[
 
     def bytes_in(name: str) -> int:
         each = float_bytes if isinstance(float_bytes, int) else float_bytes[name]
-        return sum(count * (each if kind in _FLOATS else _OTHERS.get(kind, 1)) for kind, count in found.items())
+        return sum(count * (each if kind in FLOATS else BITS.get(kind, 8) // 8) for kind, count in found.items())
 
     sizes = {}
     for name, found in components.items():
@@ -68,7 +66,7 @@ def stored_float(components: Mapping[str, Elements]) -> str | None:
     """Return the type that most of the floating-point numbers are stored in."""
     counts: Counter[str] = Counter()
     for elements in components.values():
-        counts.update({kind: count for kind, count in elements.items() if kind in _FLOATS})
+        counts.update({kind: count for kind, count in elements.items() if kind in FLOATS})
     return max(counts, key=lambda kind: counts[kind]) if counts else None
 
 

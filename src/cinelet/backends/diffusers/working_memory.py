@@ -27,9 +27,9 @@ class Working:
     decode: int
     decode_tiled: int
 
-    def times(self, count: int) -> Working:
-        """Return what so many videos at once need."""
-        return Working(self.denoise * count, self.decode * count, self.decode_tiled * count)
+    def beside(self, size_bytes: int) -> Working:
+        """Return what is needed where so many bytes more lie there all the time."""
+        return Working(self.denoise + size_bytes, self.decode + size_bytes, self.decode_tiled + size_bytes)
 
 
 def working_of(folder: ModelFolder, *, size: tuple[int, int], frames: int, float_bytes: int) -> Working:
