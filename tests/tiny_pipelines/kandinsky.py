@@ -23,19 +23,25 @@ def _parts() -> dict[str, Any]:
     }
 
 
+_SIZES: dict[str, Any] = {
+    "in_visual_dim": 4,
+    "out_visual_dim": 4,
+    "in_text_dim": 16,
+    "in_text_dim2": 8,
+    "time_dim": 16,
+    "patch_size": (1, 2, 2),
+    "model_dim": 16,
+    "ff_dim": 32,
+    "num_text_blocks": 1,
+    "num_visual_blocks": 1,
+    "axes_dims": (4, 6, 6),
+}
+"""Of the networks of both."""
+
+
 def _kandinsky5(pipeline: Any) -> Any:
     transformer = diffusers.Kandinsky5Transformer3DModel(
-        in_visual_dim=4,
-        out_visual_dim=4,
-        in_text_dim=16,
-        in_text_dim2=8,
-        time_dim=16,
-        patch_size=(1, 2, 2),
-        model_dim=16,
-        ff_dim=32,
-        num_text_blocks=1,
-        num_visual_blocks=1,
-        axes_dims=(4, 6, 6),
+        **_SIZES,
         visual_cond=True,
     )
     # A new network's gates are closed: no word would reach the picture.
@@ -60,17 +66,7 @@ def kandinsky5_i2v() -> Any:
 def kandinsky6() -> Any:
     """One set of weights for text and picture, and for the sound that goes with the frames."""
     transformer = diffusers.Kandinsky6Transformer3DModel(
-        in_visual_dim=4,
-        out_visual_dim=4,
-        in_text_dim=16,
-        in_text_dim2=8,
-        time_dim=16,
-        patch_size=(1, 2, 2),
-        model_dim=16,
-        ff_dim=32,
-        num_text_blocks=1,
-        num_visual_blocks=1,
-        axes_dims=(4, 6, 6),
+        **_SIZES,
         in_audio_dim=4,
         out_audio_dim=4,
         ca_rope=True,

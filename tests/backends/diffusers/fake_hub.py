@@ -10,8 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import huggingface_hub
+import huggingface_hub.constants
+import pytest
 
 TREE_PAGE = 7
 """Entries on a page of a repository's list of files; the real Hub has 1000."""
@@ -96,6 +101,22 @@ def running(hub: FakeHub) -> Iterator[FakeHub]:
         for server in servers:
             server.shutdown()
             server.server_close()
+
+
+@contextmanager
+def asked_here(monkeypatch: pytest.MonkeyPatch, hub: FakeHub) -> Iterator[FakeHub]:
+    """Serve the Hub to a library that tests have told to stay offline, and let it forget its connections afterwards."""
+    # The library read the variable when it was imported.
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    huggingface_hub.close_session()
+    with running(hub):
+        yield hub
+    huggingface_hub.close_session()
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Return the files of a folder, as a repository has them."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -30,7 +30,7 @@ from cinelet.domain.errors import (
     RateLimitError,
 )
 from cinelet.domain.progress import Progress, Stage
-from tests.backends.diffusers.fake_hub import FakeHub, Repository, running
+from tests.backends.diffusers.fake_hub import FakeHub, Repository, asked_here
 from tests.backends.diffusers.hub_model import MODEL, NEEDED, WEIGHTS, model_files
 
 UNREACHABLE = "http://127.0.0.1:9"
@@ -39,12 +39,8 @@ UNREACHABLE = "http://127.0.0.1:9"
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
-    # The library read the variable when it was imported.
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    huggingface_hub.close_session()
-    with running(FakeHub({MODEL: Repository(model_files())})) as hub:
+    with asked_here(monkeypatch, FakeHub({MODEL: Repository(model_files())})) as hub:
         yield hub
-    huggingface_hub.close_session()
 
 
 @pytest.fixture

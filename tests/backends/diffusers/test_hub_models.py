@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
-import huggingface_hub
-import huggingface_hub.constants
 import pytest
 
 from cinelet.backends.diffusers import DiffusersBackend
@@ -16,7 +14,7 @@ from cinelet.domain.errors import CapacityError, ModelUnsupportedError
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Progress, Stage
 from cinelet.domain.request import Task, VideoRequest
-from tests.backends.diffusers.fake_hub import FakeHub, Repository, running
+from tests.backends.diffusers.fake_hub import FakeHub, Repository, asked_here, files_of
 from tests.conftest import TinyPipeline
 
 MODEL = "org/tiny-wan"
@@ -35,14 +33,8 @@ REQUEST = VideoRequest(
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tiny_pipeline: TinyPipeline) -> Iterator[FakeHub]:
-    folder = tiny_pipeline("wan_t2v")
-    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    # The library read the variable when it was imported.
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    huggingface_hub.close_session()
-    with running(FakeHub({MODEL: Repository(files)})) as hub:
+    with asked_here(monkeypatch, FakeHub({MODEL: Repository(files_of(tiny_pipeline("wan_t2v")))})) as hub:
         yield hub
-    huggingface_hub.close_session()
 
 
 @pytest.fixture

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
-import huggingface_hub.constants
 import pytest
 import torch
 
@@ -25,7 +23,7 @@ from cinelet.domain.errors import (
 )
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Progress, Stage
-from tests.backends.diffusers.fake_hub import FakeHub, Repository, running
+from tests.backends.diffusers.fake_hub import FakeHub, Repository, asked_here, files_of
 from tests.backends.diffusers.test_session import Asked, Busy, request
 from tests.conftest import TinyPipeline
 
@@ -46,13 +44,8 @@ def wan(tiny_pipeline: TinyPipeline) -> ModelReference:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tiny_pipeline: TinyPipeline) -> Iterator[FakeHub]:
-    folder = tiny_pipeline("wan_t2v")
-    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    huggingface_hub.close_session()
-    with running(FakeHub({MODEL: Repository(files)})) as hub:
+    with asked_here(monkeypatch, FakeHub({MODEL: Repository(files_of(tiny_pipeline("wan_t2v")))})) as hub:
         yield hub
-    huggingface_hub.close_session()
 
 
 def loaded(backend: DiffusersBackend) -> list[str]:

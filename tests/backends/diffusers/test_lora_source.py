@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import huggingface_hub
-import huggingface_hub.constants
 import pytest
 
 from cinelet.backends.diffusers import DiffusersBackend, lora_source
@@ -18,7 +16,7 @@ from cinelet.domain.errors import GenerationCancelledError, ModelNotFoundError, 
 from cinelet.domain.lora import Lora
 from cinelet.domain.progress import Progress, Stage
 from cinelet.domain.request import Task, VideoRequest
-from tests.backends.diffusers.fake_hub import FakeHub, Repository, running
+from tests.backends.diffusers.fake_hub import FakeHub, Repository, asked_here
 from tests.backends.diffusers.tiny_lora import layers_of, write_lora
 from tests.conftest import TinyPipeline
 
@@ -38,12 +36,8 @@ def lora_bytes(model: Path, tmp_path: Path) -> bytes:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, lora_bytes: bytes) -> Iterator[FakeHub]:
-    # The library read the variable when it was imported.
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    huggingface_hub.close_session()
-    with running(FakeHub({STYLE: Repository({DEFAULT: lora_bytes, "README.md": b"# A style"})})) as hub:
+    with asked_here(monkeypatch, FakeHub({STYLE: Repository({DEFAULT: lora_bytes, "README.md": b"# A style"})})) as hub:
         yield hub
-    huggingface_hub.close_session()
 
 
 @dataclass
