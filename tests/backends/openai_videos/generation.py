@@ -22,7 +22,7 @@ from tests.transport.loopback import names, without_tls
 
 PRODUCTION = f"openai:{MODEL}@https://engine.example/v1"
 TOKEN = "key-of-the-engine"
-QUICK = PollSchedule(first_seconds=0, minimum_seconds=0.01, minimum_after_failure_seconds=0.01)
+QUICK = PollSchedule(first_seconds=0, minimum_seconds=0.01, maximum_seconds=0.05, minimum_after_failure_seconds=0.01)
 
 
 class Run:
