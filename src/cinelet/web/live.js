@@ -26,6 +26,9 @@ export function isFinal(generation) {
 // Takes generations that were read, so that all who show one show the same.
 export function remember(...read) {
   for (const generation of read) {
+    const before = generations.get(generation.id);
+    // An answer may be older than an event that came before it, and after an end no event comes to correct it.
+    if (before && isFinal(before) && !isFinal(generation)) continue;
     generations.set(generation.id, generation);
     tell(generation.id, generation);
   }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.journeys.page.conftest import PHONE, wait_until
 from tests.journeys.service_process import ServiceProcess
@@ -127,6 +128,21 @@ def test_a_model_that_fails_shows_its_attempts_and_why(opened: Opened) -> None:
     attempts = failed.get_by_role("list", name="Attempts")
     expect(attempts).to_contain_text("broken:x")
     expect(attempts).to_contain_text("The lens is cracked")
+
+
+def test_an_answer_that_comes_late_does_not_take_back_what_has_ended(opened: Opened) -> None:
+    page = opened()
+    held: list[Route] = []
+    page.route(re.compile("/v1/generations/gen_[a-z0-9]+$"), lambda route: held.append(route))  # noqa: PLW0108
+    ask(page, "a gull", model="broken:x")
+    failed = panel(page).get_by_role("heading", name="It could not be made")
+    expect(failed).to_be_visible()
+    ended = held[0].fetch().json()
+    for route in held:
+        with page.expect_response(route.request.url):
+            route.fulfill(json={**ended, "state": "in_progress", "stage": None, "error": None, "attempts": []})
+    page.wait_for_timeout(300)
+    expect(failed).to_be_visible()
 
 
 def test_a_model_that_cannot_be_named_so_says_why_beside_its_field(opened: Opened) -> None:
