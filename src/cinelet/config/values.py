@@ -91,5 +91,7 @@ Secret = Annotated[SecretStr, BeforeValidator(_stripped)]
 """A token, a key, an address with a password."""
 Folder = Annotated[Path, AfterValidator(_absolute)]
 """A folder, absolute from here on; "~" is the user's."""
+File = Folder
+"""A file, in the same way."""
 StoreUrl = Annotated[str, AfterValidator(_store_url)]
 """A place for videos, as `open_store` takes it."""

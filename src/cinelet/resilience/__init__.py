@@ -20,6 +20,7 @@ from cinelet.resilience.circuit import CircuitRules
 from cinelet.resilience.fallback import FallbackBackend
 from cinelet.resilience.hosts import circuit_of, host_of
 from cinelet.resilience.limit import LimitBackend
+from cinelet.resilience.prices import Price, PriceTable
 from cinelet.resilience.retry import RetryBackend
 
 __all__ = [
@@ -28,6 +29,8 @@ __all__ = [
     "CircuitState",
     "FallbackBackend",
     "LimitBackend",
+    "Price",
+    "PriceTable",
     "RetryBackend",
     "RetryBudgets",
     "circuit_of",
