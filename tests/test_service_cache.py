@@ -16,6 +16,7 @@ from cinelet.domain.lora import Lora
 from cinelet.domain.model import ModelReference
 from cinelet.domain.request import Task, VideoRequest
 from cinelet.domain.video import VideoResult
+from cinelet.resilience import Price, PriceTable
 from cinelet.service import VideoService
 from cinelet.storage.cache import VideoCache
 from cinelet.storage.errors import StorageDeniedError, StorageError
@@ -317,3 +318,32 @@ def test_what_is_resolved_has_the_key_of_its_video(cache: VideoCache) -> None:
     assert asyncio.run(made.cache_key(made.resolved(request(seed=None)))) is None
     assert asyncio.run(made.cache_key(made.resolved(request(cache="off")))) is None
     assert asyncio.run(service(FakeBackend()).cache_key(resolved)) is None
+
+
+def test_a_video_is_paid_for_once_and_not_when_it_comes_from_the_cache(tmp_path: Path) -> None:
+    prices = PriceTable(currency="EUR", models={"fake:text": Price(per_video=0.25, per_video_second=0.5)})
+    cache = VideoCache(FolderStore(tmp_path), max_bytes=10**8)
+    service = VideoService(FakeBackend(), default_models=DEFAULTS, cache=cache, prices=prices)
+
+    async def costs() -> list[tuple[str, float | None, str]]:
+        results = [await service.generate(request()) for _ in range(2)]
+        results.append(await service.generate(request(cache="off")))
+        return [(result.cache, result.cost, result.currency) for result in results]
+
+    assert asyncio.run(costs()) == [("made", 0.75, "EUR"), ("hit", 0.0, "EUR"), ("off", 0.75, "EUR")]
+
+
+def test_two_identical_requests_in_flight_are_paid_for_once(tmp_path: Path) -> None:
+    prices = PriceTable(models={"fake:text": Price(per_video=1)})
+    backend = Gated()
+    cache = VideoCache(FolderStore(tmp_path), max_bytes=10**8)
+    service = VideoService(backend, default_models=DEFAULTS, cache=cache, prices=prices)
+
+    async def costs() -> list[float]:
+        both = asyncio.gather(service.generate(request()), service.generate(request()))
+        while not backend.contexts:  # noqa: ASYNC110  (a backend sets it)
+            await asyncio.sleep(0.01)
+        backend.gate.set()
+        return sorted(result.cost or 0 for result in await both)
+
+    assert asyncio.run(costs()) == [0, 1]

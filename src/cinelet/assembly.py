@@ -79,6 +79,7 @@ class VideoService(_VideoService):
             lora_revision=source.lora_revision if isinstance(source, RevisesLoras) else None,
             previews=previews,
             loads=source,
+            prices=self.config.price_table(),
         )
 
     async def _opened_cache(self) -> VideoCache | None:
@@ -343,8 +344,8 @@ def generate(
         fallback=fallback,
         cache=cache,
     )
-    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
     service = _DOOR.service()
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
     seconds = service.deadline_seconds if deadline_seconds is None else deadline_seconds
     previews = on_progress is not None and service.config.cinelet_previews
     context = Context(folder, deadline_seconds=seconds, on_progress=on_progress, previews=previews)

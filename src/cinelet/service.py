@@ -31,6 +31,8 @@ from cinelet.domain.video import VideoResult
 from cinelet.media.probe import Prober
 from cinelet.observability.logs import get_logger
 from cinelet.observability.redaction import private, redact
+from cinelet.resilience.billing import billed
+from cinelet.resilience.prices import PriceTable
 
 if TYPE_CHECKING:
     from cinelet.storage.cache import VideoCache
@@ -53,7 +55,7 @@ class VideoService:
     deadline_seconds: for a generation whose caller gives no context; None for no limit. cache: of finished videos.
     revision, lora_revision: name the state of a model and of a LoRA, as `Revises` and `RevisesLoras` do, so that a
     changed one is another one to the cache.
-    loads: what brings models here and loads them, where that is not the backend itself.
+    loads: what brings models here and loads them, where that is not the backend itself. prices: of what is made.
     previews: whether pictures of a video are drawn while it is measured, where no other `probe` is given.
     """
 
@@ -71,6 +73,7 @@ class VideoService:
         lora_revision: LoraRevision | None = None,
         previews: bool = False,
         loads: object = None,
+        prices: PriceTable | None = None,
     ) -> None:
         self.backend = backend
         self.default_models = dict(default_models)
@@ -78,6 +81,7 @@ class VideoService:
         self.preset = preset
         self.deadline_seconds = deadline_seconds
         self.cache = cache
+        self.prices = prices or PriceTable()
         self._revision = revision or _no_revision
         self._lora_revision = lora_revision or _no_revision
         self._loads = backend if loads is None else loads
@@ -279,7 +283,7 @@ class VideoService:
         with private(request.prompt, request.negative_prompt):
             self.logger.info("Generating a video", extra={**facts, "prompt_length": len(request.prompt or "")})
             try:
-                result = await self._run(request, context)
+                result = billed(await self._run(request, context), self.prices)
             except asyncio.CancelledError:
                 context.cancel()
                 self.logger.info("The generation was cancelled", extra=facts)

@@ -72,6 +72,30 @@ def test_a_video_from_the_cache_is_said_to_be(
     assert len(backend.requests) == 2
 
 
+def test_the_summary_says_what_a_video_costs(cinelet: Command, bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bare / "prices.toml").write_text('currency = "EUR"\n[models."fake:x"]\nper_video = 0.25')
+    monkeypatch.setenv("CINELET_PRICES", str(bare / "prices.toml"))
+    priced = cinelet("generate", "a cat", *SHORT, "--json")
+    assert (priced.json["cost"], priced.json["currency"]) == (0.25, "EUR")
+    assert "  cost 0.25 EUR" in cinelet("generate", "a cat", *SHORT).out.splitlines()
+
+
+def test_without_a_price_nothing_is_said_of_the_cost(cinelet: Command) -> None:
+    assert "cost" not in cinelet("generate", "a cat", *SHORT).out
+    assert cinelet("generate", "a cat", *SHORT, "--json").json["cost"] is None
+
+
+def test_a_price_table_that_is_wrong_is_refused_before_anything_is_made(
+    cinelet: Command, backend: FakeBackend, bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bare / "prices.toml").write_text("[local]\nper_vidio = 1")
+    monkeypatch.setenv("CINELET_PRICES", "prices.toml")
+    done = cinelet("generate", "a cat", *SHORT)
+    assert done.code != 0
+    assert "local.per_vidio = 1 cannot be used: there is no such unit, did you mean per_video?" in done.err
+    assert backend.requests == []
+
+
 def test_changes_are_told(cinelet: Command, backend: FakeBackend) -> None:
     backend.ignores = frozenset({"guidance_scale"})
     done = cinelet("generate", "a cat", *SHORT, "--guidance", "3")

@@ -115,6 +115,8 @@ def test_every_attempt_is_told_to_whoever_collects_them(tmp_path: Path) -> None:
         "error": limited.to_dict(),
         "provider": "fal-ai",
         "request_id": "abc",
+        "cost": None,
+        "may_be_billed": False,
     }
     assert second == {
         "model": "hf:org/first:fal-ai",
@@ -122,6 +124,8 @@ def test_every_attempt_is_told_to_whoever_collects_them(tmp_path: Path) -> None:
         "error": None,
         "provider": "somebody",
         "request_id": "request-2",
+        "cost": None,
+        "may_be_billed": False,
     }
 
 

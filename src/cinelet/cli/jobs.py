@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from cinelet.domain.errors import CineletError, ValidationError
+from cinelet.domain.money import money
 
 if TYPE_CHECKING:
     from cinelet.jobs.durable import DurableJobs
@@ -248,12 +249,15 @@ def _details(generation: Generation, *, position: int | None) -> list[str]:
         lines.append(f"  {result['resolution']}, {result['duration']:g} s, {result['video_size']:,} bytes")
         lines += [f"  adjusted {change['parameter']}: {change['reason']}" for change in result["adjustments"]]
         lines.append(f"  seed {result['seed']}, cache: {result['cache']}")
+        if result.get("cost") is not None:
+            lines.append(f"  cost {money(result['cost'], result['currency'])}")
         lines.append(f"  cinelet jobs save {generation.id}")
     if generation.error is not None:
         lines.append(f"  error: {generation.error['message']}")
     lines += [
         f"  tried {attempt['model']} for {attempt['seconds']:.1f} s"
         + (f": {attempt['error']['message']}" if attempt["error"] else "")
+        + ("; it may be billed" if attempt.get("may_be_billed") else "")
         for attempt in generation.attempts
     ]
     if generation.crashes:

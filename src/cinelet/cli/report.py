@@ -65,10 +65,20 @@ def _lines(result: VideoResult, saved: Path, command: str) -> list[str]:
     """Return the summary: the file, its facts, what was changed, how to repeat it."""
     source = "from the cache, made before" if result.cache == "hit" else "made"
     lines = [str(saved), f"  {result.summary()}, {source} in {result.generation_time:.1f} s by {result.model}"]
+    lines += _costs(result)
     lines += [f"  {_change(adjustment)}" for adjustment in result.adjustments]
     if result.seed is not None:
         lines.append(f"  seed {result.seed}")
     return [*lines, f"  again: {command}"]
+
+
+def _costs(result: VideoResult) -> list[str]:
+    """Return what is known of the cost; nothing where there is no price for it."""
+    from cinelet.domain.money import money
+
+    known = [] if result.cost is None else [f"  cost {money(result.cost, result.currency)}"]
+    billed = [attempt.provider or attempt.model for attempt in result.attempts if attempt.may_be_billed]
+    return known + [f"  {name} failed after it had taken the work, and may bill it" for name in billed]
 
 
 def _change(adjustment: Adjustment) -> str:

@@ -51,7 +51,8 @@ class VideoFacts:
 class Attempt:
     """One try of one model. `seconds` is its wall time; `error` is None where it succeeded.
 
-    provider: who ran it, where that is not this machine. request_id: the provider's name for it.
+    provider: who ran it, where that is not this machine. request_id: the provider's name for it. cost: in the price
+    table's currency, None where nobody knows. may_be_billed: it failed after its host had or may have taken the work.
     """
 
     model: str
@@ -59,6 +60,8 @@ class Attempt:
     error: dict[str, Any] | None = None
     provider: str | None = None
     request_id: str | None = None
+    cost: float | None = None
+    may_be_billed: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attempt as JSON values."""
@@ -68,4 +71,6 @@ class Attempt:
             "error": self.error,
             "provider": self.provider,
             "request_id": self.request_id,
+            "cost": self.cost,
+            "may_be_billed": self.may_be_billed,
         }

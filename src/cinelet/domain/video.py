@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from cinelet.domain.errors import ValidationError
+from cinelet.domain.money import DEFAULT_CURRENCY
 from cinelet.domain.request import Task, VideoRequest
 from cinelet.domain.result import Adjustment, Attempt, VideoFacts
 
@@ -32,8 +33,9 @@ class VideoResult:
     path: the file; it lives until `close`, or until nobody holds the result, so `save` what is to stay.
     model: what made it; requested_model: what was asked for. asked: the request (its image as a size), applied: what
     the model was given, adjustments: the differences. timings: seconds by stage; generation_time: seconds in all, both
-    of its making, also where it comes from the cache. previews: the pictures of `domain/preview.py` by their names,
-    where the service draws them and this video was made now.
+    of its making, also where it comes from the cache. cost: in `currency` by the table of prices, 0 where it was not
+    made for this request, None where nobody knows; what failed attempts have cost is said of each. previews: the
+    pictures of `domain/preview.py` by their names, where the service draws them and this video was made now.
     """
 
     path: Path
@@ -48,6 +50,8 @@ class VideoResult:
     timings: Mapping[str, float]
     generation_time: float
     cache: CacheUse = "off"
+    cost: float | None = None
+    currency: str = DEFAULT_CURRENCY
     previews: Mapping[str, bytes] | None = field(default=None, repr=False)
     owned_folder: Path | None = field(default=None, repr=False)
     """Removed together with the result."""
@@ -155,6 +159,8 @@ class VideoResult:
             "timings": {stage: round(seconds, 3) for stage, seconds in self.timings.items()},
             "generation_time": round(self.generation_time, 3),
             "cache": self.cache,
+            "cost": self.cost,
+            "currency": self.currency,
         }
 
     def summary(self) -> str:

@@ -39,6 +39,7 @@ from cinelet.jobs.roster import parameters
 from cinelet.jobs.work_folder import make_work_folder, remove_abandoned
 from cinelet.observability.logs import get_logger
 from cinelet.resilience.attempts import collecting
+from cinelet.resilience.billing import priced
 from cinelet.service import VideoService
 from cinelet.storage.blobs import BlobStore
 
@@ -280,7 +281,7 @@ class Worker:
             if run.context.handed_over:
                 await self._persisted(lambda: self.ledger.release(*run.claim))
             else:
-                await self._persisted(lambda: self.ledger.cancel(*run.claim, attempts=_dicts(attempts)))
+                await self._persisted(lambda: self.ledger.cancel(*run.claim, attempts=self._dicts(attempts)))
         except (ClaimLostError, DeviceLostError):
             raise
         except Exception as error:  # the door of this process: whatever it is, the generation must come to an end
@@ -288,7 +289,10 @@ class Worker:
                 _logger.exception("A generation failed in a way that nobody foresaw", extra={"generation": run.id})
                 error = ProcessingError(f"The worker failed: {type(error).__name__}; its log says where", "storing")
             failure = error.to_dict()
-            await self._persisted(lambda: self.ledger.fail(*run.claim, error=failure, attempts=_dicts(attempts)))
+            await self._persisted(lambda: self.ledger.fail(*run.claim, error=failure, attempts=self._dicts(attempts)))
+
+    def _dicts(self, attempts: list[Attempt]) -> list[dict[str, Any]]:
+        return [attempt.to_dict() for attempt in priced(attempts, self._service.prices)]
 
     def _writer(self, generation: Generation) -> Callable[[Progress, float | None], Awaitable[None]]:
         async def write(progress: Progress, eta_seconds: float | None) -> None:
@@ -377,7 +381,3 @@ def _refuse_poison(run: _Run) -> None:
     if crashes >= MAX_CRASHES:
         message = f"{crashes} workers were lost while they worked on this generation, so it is not tried again"
         raise ProcessingError(f"{message}; try another model or a smaller video", "loading")
-
-
-def _dicts(attempts: list[Attempt]) -> list[dict[str, Any]]:
-    return [attempt.to_dict() for attempt in attempts]

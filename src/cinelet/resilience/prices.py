@@ -16,11 +16,9 @@ from typing import Any
 
 from cinelet.domain.errors import ValidationError
 from cinelet.domain.model import ModelReference
+from cinelet.domain.money import DECIMALS, DEFAULT_CURRENCY
 from cinelet.resilience.hosts import circuit_of, host_of
 
-DEFAULT_CURRENCY = "USD"
-DECIMALS = 6
-"""Digits after the point of every amount, so that sums of them are exact wherever they are made."""
 MAX_PRICE = 1_000_000
 _MAX_SHOWN_CHARACTERS = 60
 _CURRENCY = re.compile(r"[A-Z]{3}")
@@ -41,6 +39,10 @@ class Price:
         """Return what a video costs."""
         amount = self.per_video + self.per_video_second * video_seconds + self.per_compute_second * seconds
         return round(amount, DECIMALS)
+
+    def failed(self, *, seconds: float) -> float:
+        """Return what it costs to have tried for so long in vain, where nobody sends a bill."""
+        return round(self.per_compute_second * seconds, DECIMALS)
 
 
 _UNITS = tuple(unit.name for unit in fields(Price))

@@ -1,5 +1,5 @@
 // In what generations differ: rows of a table, one value for each of them.
-import { bytes, parameterName, seconds, shown } from "./format.js";
+import { bytes, money, parameterName, seconds, shown } from "./format.js";
 
 // Said by other rows, or about no video.
 const LEFT_OUT = new Set(["task", "model", "cache"]);
@@ -12,6 +12,7 @@ const MEASURED = [
   ["Frames a second", ({ fps }) => String(Number(fps.toFixed(3)))],
   ["Codec", ({ codec, container }) => `${codec} in ${container}`],
   ["File", ({ video_size: size }) => bytes(size)],
+  ["Cost", ({ cost, currency }) => (cost == null ? "unknown" : money(cost, currency))],
   ["Time to make it", ({ generation_time: time, cache }) => (cache === "hit" ? "from the cache" : seconds(time))],
 ];
 

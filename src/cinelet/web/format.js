@@ -27,6 +27,13 @@ function trimmed(number) {
   return number.includes(".") && !number.includes("e") ? number.replace(/\.?0+$/, "") : number;
 }
 
+// An amount with as many digits as tell something: 12.50 USD, 0.0042 USD.
+export function money(amount, currency) {
+  if (!amount) return `0 ${currency}`;
+  const digits = Math.min(Math.max(2, 2 - Math.floor(Math.log10(Math.abs(amount)))), 6);
+  return `${amount.toLocaleString(undefined, { minimumFractionDigits: 2, maximumFractionDigits: digits })} ${currency}`;
+}
+
 // When something was, for whoever looks now.
 export function ago(epochSeconds, now = Date.now() / 1000) {
   const passed = now - epochSeconds;

@@ -1,6 +1,6 @@
 // What was measured, asked, applied and changed: three different things, in one table.
 import { html } from "../html.js";
-import { bytes, moment, parameterName, seconds, shown } from "../format.js";
+import { bytes, moment, money, parameterName, seconds, shown } from "../format.js";
 
 const CACHE_WORDS = { made: "made anew", hit: "was made before", joined: "shared with an identical request" };
 
@@ -13,6 +13,7 @@ export function Facts({ generation }) {
         ["Frames", `${result.frames} at ${shown(Math.round(result.fps * 100) / 100)} a second`],
         ["File", `${bytes(result.video_size)}, ${result.codec} in ${result.container}${result.has_audio ? ", with sound" : ""}`],
         ["Seed", shown(result.seed)],
+        ["Cost", result.cost == null ? "unknown: no price is known for it" : money(result.cost, result.currency)],
         ["Made", CACHE_WORDS[result.cache] ?? shown(result.cache)],
         ["SHA-256", html`<code class="hash">${result.sha256}</code>`],
       ]
