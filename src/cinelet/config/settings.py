@@ -17,6 +17,7 @@ from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from cinelet.config.scraping import ScrapingVariables
 from cinelet.config.speed import SpeedVariables
 from cinelet.config.values import ByteCount, Folder, HostLimits, HostTokens, Reference, References, Secret, StoreUrl
 from cinelet.domain.errors import ValidationError
@@ -58,7 +59,7 @@ class _NamesFromEnvironment(type(BaseSettings)):  # type: ignore[misc]  # pydant
         super().__setattr__(name, value)
 
 
-class Config(SpeedVariables, metaclass=_NamesFromEnvironment):
+class Config(SpeedVariables, ScrapingVariables, metaclass=_NamesFromEnvironment):
     """The settings. Raises `ValidationError`, one line that names the variable, where a value is wrong."""
 
     model_config = SettingsConfigDict(
