@@ -168,6 +168,14 @@ for _metric in (
     _declare(_metric)  # they are prometheus_client's own, and Linux's
 
 
+# A counter that begins with its first event hides that one: nothing can be seen to have grown.
+for _state in ("completed", "failed", "cancelled"):
+    for _queue in ("remote", "local"):
+        _ENDED.labels(_queue, _state)
+for _answer in ("hit", "joined", "made", "off"):
+    _ANSWERS.labels(_answer)
+
+
 def know(*, models: Iterable[str] = (), providers: Iterable[str] = ()) -> None:
     """Let configured models and providers be labels."""
     for provider in providers:
