@@ -29,6 +29,7 @@ from cinelet.domain.request import CacheMode, Limits, QualityPreset, Task, Video
 from cinelet.domain.result import VideoFacts
 from cinelet.domain.video import VideoResult
 from cinelet.media.probe import Prober
+from cinelet.observability import metrics
 from cinelet.observability.logs import get_logger
 from cinelet.observability.redaction import private, redact
 from cinelet.resilience.billing import billed
@@ -284,6 +285,7 @@ class VideoService:
             self.logger.info("Generating a video", extra={**facts, "prompt_length": len(request.prompt or "")})
             try:
                 result = billed(await self._run(request, context), self.prices)
+                metrics.answered(result)
             except asyncio.CancelledError:
                 context.cancel()
                 self.logger.info("The generation was cancelled", extra=facts)

@@ -24,6 +24,7 @@ ROUTES = {
     ("GET", "/web/{path:path}"): OPEN,
     ("GET", "/healthz"): OPEN,
     ("GET", "/readyz"): OPEN,
+    ("GET", "/metrics"): ADMIN,
     ("GET", "/docs"): OPEN,
     ("GET", "/docs/oauth2-redirect"): OPEN,
     ("GET", "/openapi.json"): OPEN,

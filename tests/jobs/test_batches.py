@@ -18,6 +18,7 @@ from cinelet.jobs.usage import unfinished, within_a_day
 from cinelet.storage.errors import StorageError
 from cinelet.testing import FakeBackend, example_image
 from tests.jobs.shop import SECONDS, PaidBackend, Shop
+from tests.observability.counted import counting
 
 OWNER = "shop"
 
@@ -290,7 +291,9 @@ def test_a_cancel_ends_what_waits_at_once_and_stops_what_runs(with_shop):
             done = await over(shop, batch_id)
         return at_once, done, await shop.engine_jobs()
 
-    at_once, done, jobs = with_shop(work, make_backend=lambda: backend)
+    with counting() as counted:
+        at_once, done, jobs = with_shop(work, make_backend=lambda: backend)
+    assert counted.of("cinelet_generations_ended_total", state="cancelled") == 250
     assert at_once.counts["cancelled"] >= 248
     assert (done.state, done.counts) == ("cancelled", {"cancelled": 250})
     assert (backend.submitted, backend.cancelled, jobs) == (2, 2, 0)

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cinelet.api.errors import NotAllowedError, NotAuthenticatedError, reply_to
 from cinelet.api.limits import Allowance, RequestLimits
 from cinelet.api.loopback import is_loopback
+from cinelet.api.scraper import METRICS_PATH, Scrapers
 from cinelet.clock import Clock
 from cinelet.domain.errors import CineletError
 from cinelet.jobs.keys import Keys, Role
@@ -61,6 +62,7 @@ class Access:
         self._app = app
         self._open_to_all = open_to_all
         self._requests = RequestLimits(clock=clock)
+        self._scrapers = Scrapers(self._caller)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with its caller in its state, or answer why not."""
@@ -68,7 +70,7 @@ class Access:
             await self._app(scope, receive, send)
             return
         try:
-            caller = await self._caller(scope)
+            caller = await (self._scrapers if scope["path"] == METRICS_PATH else self._caller)(scope)
         except CineletError as error:
             await reply_to(error)(scope, receive, send)
             return

@@ -13,6 +13,7 @@ from cinelet.api.access import Access
 from cinelet.api.body_limit import FIELDS_BYTES, BodyLimit
 from cinelet.api.errors import REPLIES, answer_errors
 from cinelet.api.request_id import RequestId
+from cinelet.api.request_metrics import RequestMetrics
 from cinelet.api.routes import (
     admin,
     batches,
@@ -22,6 +23,7 @@ from cinelet.api.routes import (
     generations,
     health,
     image_to_video,
+    metrics,
     models,
     orders,
     page,
@@ -29,24 +31,33 @@ from cinelet.api.routes import (
     videos,
     webhooks,
 )
+from cinelet.api.service_metrics import ServiceMetrics, Workers
 from cinelet.api.state import State
 from cinelet.assembly import durable_jobs
 from cinelet.clock import Clock
 from cinelet.config import Config
+from cinelet.config.labels import know_labels
 from cinelet.jobs.keys import Keys
 
 DATABASE_CONNECTIONS = 20
 _BASE64 = 4 / 3
 
 
-def make_app(config: Config, *, open_to_all: bool = False, clock: Clock | None = None) -> FastAPI:
-    """Return the application; the database and the store are opened when it starts. open_to_all: without keys."""
+def make_app(
+    config: Config, *, open_to_all: bool = False, clock: Clock | None = None, workers: Workers | None = None
+) -> FastAPI:
+    """Return the application; the database and the store are opened when it starts. open_to_all: without keys.
+
+    workers: those beside this process, whose metrics are shown with its own.
+    """
+    know_labels(config)
 
     @asynccontextmanager
     async def opened(app: FastAPI) -> AsyncIterator[None]:
         async with durable_jobs(config, max_connections=DATABASE_CONNECTIONS) as jobs:
             app.state.cinelet = State(config, jobs)
             app.state.keys = Keys(jobs.database, clock=clock)
+            app.state.metrics = ServiceMetrics(config, jobs.database, workers=workers)
             yield
 
     app = FastAPIOffline(
@@ -61,10 +72,10 @@ def make_app(config: Config, *, open_to_all: bool = False, clock: Clock | None =
     answer_errors(app)
     # Routes are tried in order: what is asked most comes first.
     asked_most = (videos, generations, events, text_to_video, image_to_video)
-    for routes in (*asked_most, estimate, batches, webhooks, models, caller, admin, orders, health, page):
+    for routes in (*asked_most, estimate, batches, webhooks, models, caller, admin, orders, metrics, health, page):
         app.include_router(routes.router)
     app.add_middleware(BodyLimit, max_bytes=round(config.max_image_size * _BASE64) + FIELDS_BYTES)
     app.add_middleware(Access, open_to_all=open_to_all, clock=clock)
-
     app.add_middleware(RequestId)
+    app.add_middleware(RequestMetrics)
     return app

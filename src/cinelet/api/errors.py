@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from cinelet.domain import errors as domain
 from cinelet.domain.errors import CineletError
 from cinelet.jobs import errors as jobs
+from cinelet.observability import metrics
 from cinelet.storage import errors as storage
 
 
@@ -220,6 +221,7 @@ def error_body(
 
 def reply_to(error: CineletError) -> JSONResponse:
     """Return the reply to an error."""
+    metrics.refused(error.code)
     status = status_of(error)
     headers = {}
     if status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
@@ -256,6 +258,7 @@ def answer_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+        metrics.refused(code)
         body = error_body(code=code, message=str(error.detail), kind="invalid_request_error")
         headers = error.headers
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cinelet.api.errors import error_body
+from cinelet.observability import metrics
 from cinelet.observability.logs import get_logger
 
 HEADER = "x-request-id"
@@ -45,6 +46,7 @@ class RequestId:
             _logger.error("A request failed in a way that nobody foresaw", extra=facts)  # noqa: TRY400
             _logger.debug("A request failed", extra={"request": name}, exc_info=error)
             if not begun:
+                metrics.refused("internal_error")
                 message = "Something failed here; the log says what, under this request's id"
                 reply = JSONResponse(error_body(code="internal_error", message=message, kind="server_error"), 500)
                 await reply(scope, receive, named)

@@ -72,7 +72,7 @@ async def serve(
             await _require_keys(config, host)
         with listening(host, port) as taken:
             async with Supervisor(worker_commands(queues, devices=local_devices(config))) as workers:
-                app, server = await asyncio.to_thread(_loaded, config, open_to_all=open_to_all)
+                app, server = await asyncio.to_thread(_loaded, config, open_to_all=open_to_all, workers=workers)
                 await started
                 async with app.router.lifespan_context(app):
                     serving = asyncio.create_task(server.serve([taken]))
@@ -91,7 +91,7 @@ async def serve(
                     await serving
 
 
-def _loaded(config: Config, *, open_to_all: bool) -> tuple[FastAPI, Server]:
+def _loaded(config: Config, *, open_to_all: bool, workers: Supervisor) -> tuple[FastAPI, Server]:
     """Return the application and its server. Takes most of a start."""
     import uvicorn
 
@@ -105,7 +105,7 @@ def _loaded(config: Config, *, open_to_all: bool) -> tuple[FastAPI, Server]:
         def capture_signals(self) -> Iterator[None]:
             yield
 
-    app = make_app(config, open_to_all=open_to_all)
+    app = make_app(config, open_to_all=open_to_all, workers=workers)
     settings = uvicorn.Config(
         app,
         http=HeadLimit,

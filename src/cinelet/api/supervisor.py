@@ -12,6 +12,7 @@ from typing import Self
 
 from cinelet.clock import Clock, SystemClock
 from cinelet.observability.logs import get_logger
+from cinelet.observability.metrics_link import MetricsLink
 
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 60.0
 GOOD_SECONDS = 30.0
@@ -30,6 +31,8 @@ class Supervisor:
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
         self.running: dict[str, asyncio.subprocess.Process] = {}
+        self.links: dict[str, MetricsLink | None] = dict.fromkeys(self._commands)
+        """How each is asked for its metrics; None for one that does not run now."""
 
     async def __aenter__(self) -> Self:
         self._tasks = [asyncio.create_task(self._kept(name, words)) for name, words in self._commands.items()]
@@ -53,12 +56,12 @@ class Supervisor:
         pause = FIRST_PAUSE_SECONDS
         while not self._stopping:
             began = self._clock.monotonic()
-            # A group of its own: Ctrl-C in a terminal is for the service, which then stops its workers in order.
-            process = await asyncio.create_subprocess_exec(*words, start_new_session=True)
-            self.running[name] = process
-            if self._stopping:
-                _tell_to_stop(process)
-            code = await process.wait()
+            self.links[name] = link = MetricsLink()
+            try:
+                code = await self._run(name, [*words, "--metrics-fd", str(link.other)], link)
+            finally:
+                self.links[name] = None
+                await link.aclose()
             if self._stopping:
                 return
             if self._clock.monotonic() - began > GOOD_SECONDS:
@@ -66,6 +69,15 @@ class Supervisor:
             _logger.warning("A worker has ended", extra={"worker": name, "status": code, "again_in_seconds": pause})
             await self._clock.pause_async(pause)
             pause = min(2 * pause, MAX_PAUSE_SECONDS)
+
+    async def _run(self, name: str, words: Sequence[str], link: MetricsLink) -> int:
+        # A group of its own: Ctrl-C in a terminal is for the service, which then stops its workers in order.
+        process = await asyncio.create_subprocess_exec(*words, start_new_session=True, pass_fds=[link.other])
+        link.given()
+        self.running[name] = process
+        if self._stopping:
+            _tell_to_stop(process)
+        return await process.wait()
 
 
 def _tell_to_stop(process: asyncio.subprocess.Process) -> None:

@@ -29,29 +29,43 @@ def worker(
     device: Annotated[
         str | None, typer.Option(help="Where local models run, such as cuda:1.", show_default=False)
     ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Serve metrics at this port of CINELET_METRICS_HOST.", show_default=False),
+    ] = None,
     parent: Annotated[
         int | None, typer.Option(help="Stop when this process, which has started it, has ended.", show_default=False)
+    ] = None,
+    metrics_fd: Annotated[
+        int | None,
+        typer.Option(help="Answer that process on this descriptor, when it asks for metrics.", show_default=False),
     ] = None,
 ) -> None:
     """Work on queued generations until it is told to stop (Ctrl-C, SIGTERM). One a machine, or one a device."""
     import asyncio
 
     from cinelet.assembly import durable_jobs
+    from cinelet.cli.worker_metrics import show_metrics
     from cinelet.config import Config
     from cinelet.observability import logs
 
-    config = Config() if device is None else Config(cinelet_device=device)
+    given = {"cinelet_device": device, "cinelet_metrics_port": metrics_port}
+    config = Config(**{name: value for name, value in given.items() if value is not None})
     logs.configure(level=config.cinelet_log_level or "WARNING", log_format=config.cinelet_log_format)
     at_once = queue_sizes(queues, concurrency=concurrency)
+    process = " ".join([",".join(at_once), *([device] if device else [])])
 
     async def work() -> None:
         async with durable_jobs(config) as jobs:
             running = jobs.worker(at_once)
+            metrics_at = show_metrics(running.condition, config, process=process, descriptor=metrics_fd)
             loop = asyncio.get_running_loop()
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, running.stop)
             where = ", ".join(f"{queue} ({count} at once)" for queue, count in at_once.items())
             typer.echo(f"worker {running.name} works on {where}; jobs are in {jobs.database.where}", err=True)
+            if metrics_at is not None:
+                typer.echo(f"worker {running.name} shows metrics at {metrics_at}", err=True)
             orphaned = None if parent is None else asyncio.create_task(_stop_after(parent, running.stop))
             try:
                 await running.run()

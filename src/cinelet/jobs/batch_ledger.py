@@ -25,6 +25,7 @@ from cinelet.jobs.rows import CANCEL, COLUMNS, as_json, generation_of
 from cinelet.jobs.searching import folded_prompt
 from cinelet.jobs.states import State
 from cinelet.jobs.usage import asked_seconds
+from cinelet.observability import metrics
 
 PIECE = 200
 """So many lines become generations, or are cancelled, in one transaction."""
@@ -226,10 +227,14 @@ class BatchLedger:
                     f"UPDATE generations SET {CANCEL} WHERE id IN (SELECT made.id"  # noqa: S608  (ours)
                     " FROM batch_lines JOIN generations made ON made.id = generation_id"
                     " WHERE batch_id = %(id)s AND NOT cancel_requested AND NOT state = ANY(%(final)s)"
-                    " ORDER BY number LIMIT %(piece)s FOR UPDATE OF made)",
+                    " ORDER BY number LIMIT %(piece)s FOR UPDATE OF made) RETURNING queue, state",
                     {"id": batch_id, "final": _FINAL, "piece": PIECE},
                 )
-            if not cancelled.rowcount:
+                marked = await cancelled.fetchall()
+            for queue, state in marked:
+                if state == "cancelled":
+                    metrics.ended(queue, state)
+            if not marked:
                 return
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 
+from cinelet.domain.progress import Stage
 from cinelet.domain.video import VideoResult
 from cinelet.jobs.ledger import VIDEO_KEY, JobLedger
 from cinelet.jobs.previews import keep_previews
+from cinelet.observability import metrics
 from cinelet.storage.blobs import BlobStore
 from cinelet.storage.errors import BlobNotFoundError
 
 
 async def store_and_complete(ledger: JobLedger, store: BlobStore, claim: tuple[str, int], result: VideoResult) -> None:
     """Store the video and say so. claim: the generation and its attempt. Raises `ClaimLostError`."""
+    began = time.monotonic()
     key = await _put(store, result)
+    metrics.stage_took(result.model, Stage.STORING, time.monotonic() - began)
     known = result.to_dict()
     known.pop("path")
     await ledger.complete(

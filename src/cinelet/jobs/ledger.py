@@ -17,6 +17,7 @@ from psycopg.rows import kwargs_row
 
 from cinelet.domain.errors import ValidationError
 from cinelet.domain.progress import Progress, Stage
+from cinelet.jobs.counting import count_end
 from cinelet.jobs.database import Database
 from cinelet.jobs.errors import ClaimLostError, IdempotencyConflictError
 from cinelet.jobs.generation import Generation, Page, Position, is_id, new_id
@@ -235,6 +236,7 @@ class JobLedger:
             " WHERE id = %(id)s AND owner = coalesce(%(owner)s, owner) AND NOT state = ANY(%(final)s)",
             {"id": generation_id, "owner": owner, "final": _FINAL},
         )
+        count_end(cancelled)
         return cancelled or await self.get(generation_id, owner=owner)
 
     async def position(self, generation_id: str) -> int | None:
@@ -379,6 +381,7 @@ class JobLedger:
         written = await self._one(statement, {"id": generation_id, "attempt": attempt, **values})
         if written is None:
             raise ClaimLostError(generation_id, attempt)
+        count_end(written)
         return written
 
     async def _one(self, statement: str, values: Mapping[str, Any]) -> Generation | None:

@@ -10,11 +10,16 @@ from cinelet.jobs.database import Database
 
 @dataclass(frozen=True, slots=True)
 class QueueLoad:
-    """How many generations of each queue there are. oldest_wait_seconds: of those that may begin; None for none."""
+    """How many generations of each queue there are. oldest_waits: seconds, of those that may begin."""
 
     queued: Mapping[str, int]
     in_progress: Mapping[str, int]
-    oldest_wait_seconds: float | None
+    oldest_waits: Mapping[str, float]
+
+    @property
+    def oldest_wait_seconds(self) -> float | None:
+        """The longest wait of all; None where nothing that may begin waits."""
+        return max(self.oldest_waits.values(), default=None)
 
 
 async def queue_load(database: Database) -> QueueLoad:
@@ -31,9 +36,8 @@ async def queue_load(database: Database) -> QueueLoad:
             ") open GROUP BY queue, state"
         )
         found = await rows.fetchall()
-    waits = [wait for *_, wait in found if wait is not None]
     return QueueLoad(
         queued={queue: count for queue, state, count, _ in found if state == "queued"},
         in_progress={queue: count for queue, state, count, _ in found if state == "in_progress"},
-        oldest_wait_seconds=max(0.0, *waits) if waits else None,
+        oldest_waits={queue: max(0.0, wait) for queue, _, _, wait in found if wait is not None},
     )

@@ -67,6 +67,11 @@ class Presence:
         with suppress(CineletError):
             await self._roster.remove(self.name)
 
+    @property
+    def condition(self) -> Condition:
+        """What was told last."""
+        return self._condition
+
     def changed(self) -> None:
         """Note that there may be something to tell."""
         self._news.set()

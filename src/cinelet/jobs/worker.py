@@ -16,12 +16,14 @@ from typing import Any
 
 from cinelet.clock import Clock, SystemClock, cancel_task
 from cinelet.domain.backend import Context, Handle
+from cinelet.domain.condition import Condition
 from cinelet.domain.errors import CineletError, DeviceLostError, GenerationCancelledError, ProcessingError
 from cinelet.domain.progress import Progress
 from cinelet.domain.result import Attempt
 from cinelet.jobs.batch_ledger import BatchLedger
 from cinelet.jobs.companions import claim_companions
 from cinelet.jobs.completion import store_and_complete
+from cinelet.jobs.counting import count_start
 from cinelet.jobs.courier import Courier
 from cinelet.jobs.database import Database
 from cinelet.jobs.engine import DELIVERY_QUEUE, STALLED_SECONDS, Engine
@@ -131,6 +133,10 @@ class Worker:
         self._idle = asyncio.Event()
         self._idle.set()
 
+    def condition(self) -> Condition:
+        """Return what the service last said of itself, without asking it: a driver that hangs hangs whoever asks."""
+        return self._presence.condition
+
     async def run(self) -> None:
         """Work until `stop`, then hand over what runs at providers, and give what runs here some seconds to end.
 
@@ -231,6 +237,7 @@ class Worker:
                 previews=self._previews,
             ),
         )
+        count_start(generation)
         self._running[run.id] = run
         self._idle.clear()
         self._presence.changed()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -10,6 +10,8 @@ from cinelet.domain.backend import GeneratedVideo
 from cinelet.domain.errors import CineletError
 from cinelet.domain.model import ModelReference
 from cinelet.domain.result import Attempt
+from cinelet.observability import metrics
+from cinelet.resilience.hosts import host_of
 
 _collected: ContextVar[list[Attempt] | None] = ContextVar("collected_attempts", default=None)
 """A list of this generation's: neither an error nor a cancelled call could hand the attempts over as a result does."""
@@ -31,6 +33,13 @@ def collect(attempt: Attempt) -> None:
     attempts = _collected.get()
     if attempts is not None:
         attempts.append(attempt)
+
+
+def count_attempts(attempts: Iterable[Attempt]) -> None:
+    """Count attempts that have ended."""
+    for attempt in attempts:
+        provider = host_of(ModelReference.parse(attempt.model)) or attempt.provider
+        metrics.attempted(attempt.model, provider, attempt.error["code"] if attempt.error else None)
 
 
 def succeeded(model: ModelReference, video: GeneratedVideo, *, seconds: float) -> Attempt:

@@ -30,8 +30,9 @@ from cinelet.domain.errors import (
 from cinelet.domain.model import ModelReference
 from cinelet.domain.request import Task, VideoRequest
 from cinelet.domain.result import Adjustment, Attempt
+from cinelet.observability import metrics
 from cinelet.observability.logs import get_logger
-from cinelet.resilience.attempts import collect, collecting, failed, succeeded
+from cinelet.resilience.attempts import collect, collecting, count_attempts, failed, succeeded
 from cinelet.resilience.candidates import Candidate, candidates, resumed_model
 from cinelet.resilience.hosts import is_remote, may_be_remote
 
@@ -99,6 +100,8 @@ class FallbackBackend:
             for attempt in attempts:
                 collect(attempt)
             raise
+        finally:
+            count_attempts(attempts)
 
     async def _first_that_can(self, request: VideoRequest, context: Context, attempts: list[Attempt]) -> GeneratedVideo:
         asked = ModelReference.parse(request.model or "")
@@ -134,6 +137,7 @@ class FallbackBackend:
                 else:
                     attempts += collected or [succeeded(model, video, seconds=self._clock.monotonic() - began)]
                     if candidate.is_fallback:
+                        metrics.fell_back(str(asked), video.model)
                         note = _replacement(asked, video, failures)
                         video = replace(video, adjustments=(note, *video.adjustments))
                     return replace(video, attempts=tuple(attempts))

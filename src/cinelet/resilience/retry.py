@@ -13,6 +13,7 @@ from cinelet.domain.errors import CineletError, CircuitOpenError, HuggingFaceAPI
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Stage
 from cinelet.domain.request import VideoRequest
+from cinelet.observability import metrics
 from cinelet.observability.logs import get_logger
 from cinelet.resilience.attempts import collect, failed, succeeded
 from cinelet.resilience.budget import NO_ANSWER_TOKENS, RETRY_TOKENS, SUCCESS_TOKENS, RetryBudgets
@@ -79,6 +80,7 @@ class RetryBackend:
                 # A retry that helped was worth its price, and gets it back.
                 self._budgets.give(key, tokens)
                 return video
+            metrics.retried(key)
             _logger.info("The host did not take the request; it is asked again", extra=facts)
             note = f"{key} did not take the request; it is asked again in {pause_seconds:.0f} s"
             context.report(Stage.QUEUED, 0.0, measured=False, note=note)

@@ -22,6 +22,7 @@ from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Stage
 from cinelet.domain.request import CacheMode, VideoRequest
 from cinelet.domain.video import VideoResult
+from cinelet.observability import metrics
 from cinelet.observability.logs import get_logger
 from cinelet.storage.blobs import BlobStore, Stored
 from cinelet.storage.cache_entry import CacheEntry
@@ -134,6 +135,7 @@ class VideoCache:
             await asyncio.to_thread(path.unlink, missing_ok=True)
             await self._drop(entry.key, "its video is not the one that was measured")
             return False
+        metrics.cache_moved("read", blob.size)
         with suppress(CineletError):  # A store that is only read is still worth asking.
             await self.store.touch(self._entry_key(entry.key))
         return True
@@ -176,10 +178,13 @@ class VideoCache:
                 await self._remove([entries.pop(folder)], videos.pop(folder))
         total = sum(stored.size for stored in entries.values())
         total += sum(video.size for group in videos.values() for video in group)
+        evicted = 0
         for folder in sorted(entries, key=lambda folder: entries[folder].modified):
             if total <= self.max_bytes:
                 break
             total -= await self._remove([entries[folder]], videos[folder])
+            evicted += 1
+        metrics.cache_looked_through(holds_bytes=total, evicted=evicted)
         self._room_bytes = min(self.max_bytes * SWEEP_SHARE, self.max_bytes - total)
         return total
 
@@ -215,6 +220,7 @@ class VideoCache:
         content = entry.to_json()
         before = await self._entry_now(key)
         await self.store.put_bytes(self._entry_key(key), content)
+        metrics.cache_moved("written", blob.size)
         if before is not None and before.blob_key != blob.key:
             await self.store.delete(before.blob_key)
         self._room_bytes -= blob.size + len(content)

@@ -11,6 +11,7 @@ import httpx2
 
 from cinelet.clock import Clock, watched
 from cinelet.domain.backend import Context
+from cinelet.observability import metrics
 from cinelet.observability.logs import get_logger
 from cinelet.transport.replies import json_object, refusal, retry_after_seconds
 
@@ -101,8 +102,10 @@ async def _asked(fetch: Callable[[], Awaitable[httpx2.Response]], *, provider: s
         async with asyncio.timeout(FETCH_TIMEOUT_SECONDS):
             reply = await fetch()
     except (httpx2.RequestError, TimeoutError) as error:
+        metrics.polled(provider, "failed")
         _logger.info("A poll failed", extra={"provider": provider, "reason": type(error).__name__})
         return None
+    metrics.polled(provider, "answered" if reply.is_success else "refused")
     if not reply.is_success:
         _logger.info("A poll was refused", extra={"provider": provider, "status": reply.status_code})
     return reply

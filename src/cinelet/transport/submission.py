@@ -18,12 +18,14 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from pathlib import Path
+from typing import Literal
 
 import httpx2
 
 from cinelet.clock import watched
 from cinelet.domain.backend import Context
 from cinelet.domain.errors import CineletError, HuggingFaceAPIError, SubmissionUnknownError
+from cinelet.observability import metrics
 from cinelet.transport.part_file import PartFile, removed_on_failure, require_plain_body
 from cinelet.transport.replies import exchange, read_whole, refusal, request_id_of
 
@@ -54,12 +56,13 @@ async def submit(
     """
 
     async def send() -> httpx2.Response:
-        with _outcome(what=what, provider=provider):
-            async with asyncio.timeout(timeout_seconds):
-                response = await exchange(client, request)
-        if response.is_success:
-            return response
-        raise _refused(response, what=what, provider=provider, secrets=secrets)
+        with _counted(provider):
+            with _outcome(what=what, provider=provider):
+                async with asyncio.timeout(timeout_seconds):
+                    response = await exchange(client, request)
+            if response.is_success:
+                return response
+            raise _refused(response, what=what, provider=provider, secrets=secrets)
 
     return await (send() if context is None else watched(send(), context=context))
 
@@ -87,7 +90,8 @@ async def submit_to_file(
     request.headers["Accept-Encoding"] = "identity"
 
     async def send() -> httpx2.Headers:
-        with _outcome(what=what, provider=provider):
+        # An endpoint is counted by its host, as attempts and circuits are.
+        with _counted(request.headers["host"].lower()), _outcome(what=what, provider=provider):
             async with asyncio.timeout(timeout_seconds):
                 response = await client.send(request, stream=True)
                 async with aclosing(response):
@@ -121,6 +125,25 @@ def _refused(response: httpx2.Response, *, what: str, provider: str, secrets: Se
     if status == 408 or (status >= 500 and status != 503):
         return submission_unknown(what=what, provider=provider, why=f"it answered {status}", response=response)
     return refusal(response, what=what, provider=provider, secrets=secrets)
+
+
+@contextmanager
+def _counted(provider: str) -> Iterator[None]:
+    """Count how a POST ended; one that is broken off may have arrived."""
+    outcome: Literal["accepted", "refused", "unsent", "unknown"] = "unknown"
+    try:
+        yield
+        outcome = "accepted"
+    except SubmissionUnknownError:
+        raise
+    except HuggingFaceAPIError as error:
+        outcome = "unsent" if error.status is None else "refused"
+        raise
+    except CineletError:
+        outcome = "refused"
+        raise
+    finally:
+        metrics.submitted(provider, outcome)
 
 
 @contextmanager

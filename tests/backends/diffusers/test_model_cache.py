@@ -22,6 +22,7 @@ from cinelet.backends.diffusers.quiet import quiet_libraries
 from cinelet.backends.diffusers.working_memory import Working
 from cinelet.domain.errors import CapacityError
 from tests.conftest import TinyPipeline
+from tests.observability.counted import counting
 from tests.tiny_pipelines import ARCHITECTURES
 
 GB = 10**9
@@ -58,10 +59,13 @@ def test_the_estimate_from_the_headers_is_what_a_model_takes(tiny_pipeline: Tiny
 def test_the_model_used_longest_ago_makes_room_and_only_as_many_as_it_takes(tiny_pipeline: TinyPipeline) -> None:
     first, second, third = (opened(tiny_pipeline(name)) for name in ("wan_t2v", "wan22_moe", "wan_i2v"))
     cache = ModelCache(device="cpu", limit_bytes=size_of(first) + size_of(second) + size_of(third) - 1)
-    kept = lease(cache, first)
-    lease(cache, second)
-    assert lease(cache, first) is kept
-    lease(cache, third)
+    with counting() as counted:
+        kept = lease(cache, first)
+        lease(cache, second)
+        assert lease(cache, first) is kept
+        lease(cache, third)
+    assert counted.of("cinelet_model_loads_total") == 3
+    assert counted.of("cinelet_model_evictions_total") == 1
     assert names(cache) == [first.reference, third.reference]
     assert lease(cache, first) is kept
 

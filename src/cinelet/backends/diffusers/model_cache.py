@@ -20,6 +20,7 @@ from cinelet.backends.diffusers.precision import Precision, precisions
 from cinelet.backends.diffusers.tensors import Footprint, Unread, footprint
 from cinelet.backends.diffusers.working_memory import Working
 from cinelet.domain.condition import Condition, Device, LoadedModel
+from cinelet.observability import metrics
 from cinelet.observability.logs import get_logger
 
 LEAST_RESERVE_BYTES = 512 * 1024**2
@@ -202,6 +203,7 @@ class ModelCache:
         loaded = Loaded(key, folder, pipeline, placement, precision, weights, parts)
         self._models[key] = loaded
         self._tell()
+        metrics.model_loaded(folder.reference)
         _logger.info(
             "Loaded a model",
             extra={"model": folder.reference, "bytes": weights.total, "placement": placement.words},
@@ -237,6 +239,7 @@ class ModelCache:
             if self._weights_room() >= missing and self.room() >= missing + max(working.denoise, working.decode):
                 return
             if not loaded.leases and loaded is not besides:
+                metrics.model_evicted(loaded.folder.reference)
                 _logger.info("Forgetting a model", extra={"model": loaded.folder.reference})
                 self._drop(loaded)
 
