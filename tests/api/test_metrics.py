@@ -55,7 +55,7 @@ def test_a_video_is_seen_from_the_request_to_the_store(client: httpx2.Client) ->
     after = scraped(client)
 
     def grew(name: str) -> float:
-        return after.get(name, 0) - before.get(name, 0)
+        return float(after.get(name, 0) - before.get(name, 0))
 
     assert grew("cinelet_http_requests_total{method=POST,process=api,route=/v1/text-to-video,status=2xx}") == 1
     assert grew("cinelet_http_request_seconds_count{method=POST,process=api,route=/v1/text-to-video}") == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -95,7 +95,9 @@ def test_an_endpoint_is_counted_by_its_host(tmp_path: Path) -> None:
 
 def test_each_question_about_a_job_counts(tmp_path: Path) -> None:
     running, done = (httpx2.Response(200, json={"status": status}) for status in ("running", "done"))
-    replies = iter([running, httpx2.Response(503), httpx2.ConnectError("gone"), done])
+    replies: Iterator[httpx2.Response | Exception] = iter(
+        [running, httpx2.Response(503), httpx2.ConnectError("gone"), done]
+    )
 
     async def fetch() -> httpx2.Response:
         reply = next(replies)

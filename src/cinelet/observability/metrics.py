@@ -249,6 +249,8 @@ def answered(result: VideoResult) -> None:
     _VIDEOS.labels(model).inc()
     _VIDEO_SECONDS.labels(model).inc(result.facts.duration)
     _VIDEO_BYTES.labels(model).inc(result.facts.size)
+    if result.cost is not None:
+        charged(result.model, result.attempts[-1].provider if result.attempts else None, result.currency, result.cost)
 
 
 def stage_took(model: str, stage: str, seconds: float) -> None:
