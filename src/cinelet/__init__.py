@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cinelet.assembly import VideoService, generate, get_hf_client
+    from cinelet.assembly import VideoService, get_hf_client
     from cinelet.config import Config
     from cinelet.domain.backend import Backend, Capabilities, Context, FrameRule, GeneratedVideo, Offer
     from cinelet.domain.errors import (
@@ -40,9 +40,10 @@ if TYPE_CHECKING:
     from cinelet.domain.request import Limits, Task, VideoRequest
     from cinelet.domain.result import Adjustment, Attempt, VideoFacts
     from cinelet.domain.video import VideoResult
+    from cinelet.door import generate
 
 _HOMES = {
-    "cinelet.assembly": ("VideoService", "generate", "get_hf_client"),
+    "cinelet.assembly": ("VideoService", "get_hf_client"),
     "cinelet.config": ("Config",),
     "cinelet.domain.backend": ("Backend", "Capabilities", "Context", "FrameRule", "GeneratedVideo", "Offer"),
     "cinelet.domain.errors": (
@@ -69,6 +70,7 @@ _HOMES = {
     "cinelet.domain.request": ("Limits", "Task", "VideoRequest"),
     "cinelet.domain.result": ("Adjustment", "Attempt", "VideoFacts"),
     "cinelet.domain.video": ("VideoResult",),
+    "cinelet.door": ("generate",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import importlib.util
-import os
 import random
-import shutil
-import tempfile
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from itertools import chain
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from cinelet.backends.hub import HubBackend
 from cinelet.backends.registry import BackendRegistry
 from cinelet.clock import SystemClock
 from cinelet.config import EMBEDDED_MODEL, Config
-from cinelet.domain.backend import Backend, Context, Revises, RevisesLoras
-from cinelet.domain.errors import CineletError, ModelUnsupportedError, ValidationError
-from cinelet.domain.lora import Lora
+from cinelet.domain.backend import Backend, Revises, RevisesLoras
+from cinelet.domain.errors import CineletError, ModelUnsupportedError
 from cinelet.domain.model import ModelReference
-from cinelet.domain.progress import Progress
-from cinelet.domain.request import CacheMode, Codec, ImageFit, Quality, QualityPreset, Task, make_request
-from cinelet.domain.video import VideoResult
 from cinelet.resilience import (
     BreakerBackend,
     FallbackBackend,
@@ -37,7 +26,6 @@ from cinelet.resilience import (
     circuit_of,
     host_of,
 )
-from cinelet.service import FOLDER_PREFIX
 from cinelet.service import VideoService as _VideoService
 
 if TYPE_CHECKING:
@@ -51,7 +39,6 @@ if TYPE_CHECKING:
 BATCH_ON_GPU = 4
 _LOCAL_PACKAGES = ("torch", "diffusers", "transformers")
 _REMOTE_SCHEMES = frozenset({"hf", "endpoint", "openai"})
-_Result = TypeVar("_Result")
 
 
 class VideoService(_VideoService):
@@ -287,114 +274,3 @@ def _timeouts(config: Config) -> Timeouts:
     from cinelet.transport.client import Timeouts
 
     return Timeouts(connect_seconds=config.cinelet_connect_timeout, read_seconds=config.cinelet_read_timeout)
-
-
-def generate(
-    prompt: str | None = None,
-    *,
-    image: bytes | str | os.PathLike[str] | None = None,
-    model: str | None = None,
-    negative_prompt: str | None = None,
-    duration: float = 6,
-    fps: int = 8,
-    num_inference_steps: int | None = None,
-    guidance_scale: float | None = None,
-    seed: int | None = None,
-    width: int | None = None,
-    height: int | None = None,
-    image_fit: ImageFit = "crop",
-    preset: QualityPreset | None = None,
-    codec: Codec = "h264",
-    quality: Quality | None = None,
-    lora: Sequence[Lora | Mapping[str, Any]] = (),
-    upscaler: str | None = None,
-    fallback: bool = True,
-    cache: CacheMode = "use",
-    deadline_seconds: float | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-) -> VideoResult:
-    """Make a video and wait for it; works in scripts, in threads, in notebooks and inside a running event loop.
-
-    prompt: what the video shows; optional with an image. image: a PNG, JPEG or WebP file, as bytes or by its path.
-    `None` leaves a choice to the model. quality, lora (each with `path` and `scale`) and upscaler: of a local model.
-     duration: seconds; width, height: pixels. fallback: whether another may do
-    it where a remote one fails. cache: `use` answers with a video that was made before from the same seed, `refresh`
-    makes it anew, `off` does not keep it. The model stays loaded for the next call, and the environment is read at the
-    first. Ctrl-C stops the work within one step. Raises `CineletError`s.
-    """
-    request = make_request(
-        task=Task.TEXT_TO_VIDEO if image is None else Task.IMAGE_TO_VIDEO,
-        prompt=prompt,
-        image=image if image is None or isinstance(image, bytes) else read_image(Path(image)),
-        model=model,
-        negative_prompt=negative_prompt,
-        duration=duration,
-        fps=fps,
-        num_inference_steps=num_inference_steps,
-        guidance_scale=guidance_scale,
-        seed=seed,
-        width=width,
-        height=height,
-        image_fit=image_fit,
-        preset=preset,
-        codec=codec,
-        quality=quality,
-        lora=tuple(lora),
-        upscaler=upscaler,
-        fallback=fallback,
-        cache=cache,
-    )
-    service = _DOOR.service()
-    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
-    seconds = service.deadline_seconds if deadline_seconds is None else deadline_seconds
-    previews = on_progress is not None and service.config.cinelet_previews
-    context = Context(folder, deadline_seconds=seconds, on_progress=on_progress, previews=previews)
-    try:
-        result = _DOOR.run(service.generate(request, context), cancel=context.cancel)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return replace(result, owned_folder=folder)
-
-
-def read_image(path: Path) -> bytes:
-    """Return the content of an image file, or raise `ValidationError` that names it."""
-    try:
-        return path.expanduser().read_bytes()
-    except OSError as error:
-        message = f"The image {path} cannot be read: {error.strerror or error}"
-        raise ValidationError(message, {"image": "Cannot be read"}) from error
-
-
-class _SynchronousDoor:
-    """One service for the process, in an event loop of its own thread, made at the first call."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._service: VideoService | None = None
-
-    def service(self) -> VideoService:
-        """Return the service that all calls share."""
-        with self._lock:
-            if self._service is None:
-                self._service = VideoService()
-            return self._service
-
-    def run(self, work: Coroutine[Any, Any, _Result], *, cancel: Callable[[], None]) -> _Result:
-        """Run the work and wait. An interrupt of the waiting thread cancels it, and is raised when it has stopped."""
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="cinelet", daemon=True).start()
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            if not future.done():
-                cancel()
-                concurrent.futures.wait([future])
-            raise
-
-
-_DOOR = _SynchronousDoor()

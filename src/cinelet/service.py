@@ -32,6 +32,7 @@ from cinelet.media.probe import Prober
 from cinelet.observability import metrics
 from cinelet.observability.logs import get_logger
 from cinelet.observability.redaction import private, redact
+from cinelet.resilience.attempts import collect_spoiled
 from cinelet.resilience.billing import billed
 from cinelet.resilience.prices import PriceTable
 
@@ -339,8 +340,10 @@ class VideoService:
         video = await self.backend.generate(request, context)
         try:
             facts, previews, probe_seconds = await self._measured(video, context)
-        except BaseException:
+        except BaseException as error:
             video.path.unlink(missing_ok=True)
+            if isinstance(error, CineletError):
+                collect_spoiled(video.attempts, error)
             raise
         context.report(Stage.STORING, 1.0)
         return VideoResult(

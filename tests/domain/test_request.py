@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cinelet.domain.errors import FileSizeError, ValidationError
-from cinelet.domain.request import Limits, Task, VideoRequest
+from cinelet.domain.request import Limits, Task, VideoRequest, make_request
 
 T2V, I2V = Task.TEXT_TO_VIDEO, Task.IMAGE_TO_VIDEO
 
@@ -53,6 +53,10 @@ def test_the_specifications_limits_have_its_messages_and_details(
         ({"width": 64}, "size"),
         ({"negative_prompt": "x" * 1001}, "negative_prompt"),
         ({"image": b"x"}, "image"),
+        ({"max_cost": 0}, "max_cost"),
+        ({"max_cost": math.nan}, "max_cost"),
+        ({"max_seconds": -1}, "max_seconds"),
+        ({"max_seconds": math.inf}, "max_seconds"),
         ({"width": 640, "height": 48, "codec": "av1"}, "codec"),
     ],
 )
@@ -60,6 +64,11 @@ def test_our_own_limits_name_the_field(values: dict[str, Any], field: str) -> No
     with pytest.raises(ValidationError) as caught:
         VideoRequest(**{"task": T2V, "prompt": "a", **values}).check(Limits())
     assert set(caught.value.details) == {field}
+
+
+def test_a_strategy_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    with pytest.raises(ValidationError, match=r"prefer: .*'ordered', 'fastest', 'most_reliable', 'cheapest'.*balanced"):
+        make_request(task=T2V, prompt="a", prefer="quickest")
 
 
 def test_every_wrong_field_is_reported_at_once() -> None:

@@ -12,6 +12,7 @@ from cinelet.domain.errors import ValidationError
 from cinelet.domain.progress import Progress, Stage
 from cinelet.jobs.errors import ClaimLostError, IdempotencyConflictError
 from cinelet.jobs.generation import is_id, new_id
+from cinelet.jobs.outcomes import Tried
 from cinelet.jobs.states import State
 
 REQUEST = {"task": "text-to-video", "prompt": "a red circle\0", "seed": 2**63 - 1}
@@ -208,7 +209,7 @@ def test_progress_only_grows_and_is_whole_only_when_the_video_is_stored(with_led
         for fraction in (0.5, 0.2, 1.0):
             await ledger.progress(one.id, 1, Progress(Stage.DENOISING, fraction, step=3, steps=9))
             seen.append(await ledger.get(one.id))
-        done = await ledger.complete(one.id, 1, model="m", result={"sha256": "s"}, attempts=[{"model": "m"}])
+        done = await ledger.complete(one.id, 1, model="m", result={"sha256": "s"}, tried=Tried([{"model": "m"}]))
         return seen, done
 
     seen, done = with_ledger(work)
@@ -289,7 +290,7 @@ def test_a_failure_says_why_and_keeps_the_handle(with_ledger):
     async def work(ledger, _):
         one = await claimed(ledger)
         await ledger.save_handle(one.id, 1, {"model": "m"})
-        return await ledger.fail(one.id, 1, error={"code": "processing_failed"}, attempts=[{"model": "m"}])
+        return await ledger.fail(one.id, 1, error={"code": "processing_failed"}, tried=Tried([{"model": "m"}]))
 
     failed = with_ledger(work)
     assert (failed.state, failed.error, failed.handle) == (State.FAILED, {"code": "processing_failed"}, {"model": "m"})

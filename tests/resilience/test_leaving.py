@@ -21,6 +21,7 @@ from cinelet.domain.errors import (
 from cinelet.domain.model import ModelReference
 from cinelet.domain.request import Task, VideoRequest
 from cinelet.resilience import FallbackBackend
+from cinelet.resilience.attempts import collecting
 from tests.resilience.doubles import UNAVAILABLE, ScriptedBackend, as_named, context, request
 
 FIRST, SECOND, THIRD = "hf:org/first:fal-ai", "hf:org/second:fal-ai", "hf:org/third:together"
@@ -78,6 +79,7 @@ def test_a_failure_minutes_after_acceptance_leaves_nothing_behind(tmp_path: Path
     assert saved == [{"model": FIRST, "id": "job-1"}, None]
     assert video.attempts[0].seconds == 600
     assert (video.attempts[0].error or {})["code"] == "deadline_exceeded"
+    assert video.attempts[0].telling
 
 
 def test_an_attempt_that_ends_while_its_request_is_being_sent_is_not_fallen_back_from(tmp_path: Path) -> None:
@@ -128,9 +130,11 @@ def test_the_callers_deadline_ends_the_chain_wherever_it_is(working: list[str], 
 
     backend = ScriptedBackend(UNAVAILABLE, dict.fromkeys(working, wait))
     policy = fallback(backend, clock=clock, attempt_seconds=600)
-    with pytest.raises(DeadlineExceededError, match="deadline of 60 s"):
+    with collecting() as attempts, pytest.raises(DeadlineExceededError, match="deadline of 60 s"):
         asyncio.run(policy.generate(request(FIRST), context(tmp_path, clock, deadline_seconds=60)))
     assert backend.calls[-1] == working[0]
+    # Those before it have failed; that the caller had no more time says nothing about this one.
+    assert [attempt.telling for attempt in attempts] == [True] * (len(attempts) - 1) + [False]
 
 
 def test_a_real_error_is_told_although_the_deadline_leaves_no_time_for_another_model(tmp_path: Path) -> None:

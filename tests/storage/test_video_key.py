@@ -61,8 +61,10 @@ def test_the_order_of_fields_does_not_matter(fields: dict[str, Any], data: st.Da
 
 
 @given(fields=REQUESTS)
-def test_whether_another_model_or_the_cache_may_do_it_does_not_matter(fields: dict[str, Any]) -> None:
+def test_who_may_do_it_and_whether_the_cache_may_does_not_matter(fields: dict[str, Any]) -> None:
     assert key({**fields, "fallback": True}) == key({**fields, "fallback": False})
+    assert len({key({**fields, "prefer": way}) for way in (None, "ordered", "balanced")}) == 1
+    assert len({key({**fields, "max_cost": most, "max_seconds": most}) for most in (None, 1, 2.5)}) == 1
     assert len({key({**fields, "cache": mode}) for mode in ("use", "refresh", "off")}) == 1
 
 

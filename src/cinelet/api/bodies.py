@@ -21,6 +21,7 @@ from cinelet.domain.request import (
     ImageFit,
     Quality,
     QualityPreset,
+    Strategy,
 )
 from cinelet.jobs.webhook_address import MAX_URL_CHARACTERS
 
@@ -89,6 +90,12 @@ class Parameters(BaseModel):
     """Whether another model may do it where a remote one fails."""
     cache: CacheMode = "use"
     """`use` a video that was made before from the same seed, `refresh` to make it anew, `off` to keep none."""
+    prefer: Strategy | None = None
+    """How the models that can do it are ordered: as named, or by what was measured; by default as configured."""
+    max_cost: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Most that a model may be expected to cost, in the currency of the price table."""
+    max_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Most seconds that a model may be expected to take, from its begin."""
     priority: int = Field(default=0, ge=-100, le=100)
     """Higher ones go first."""
     webhook_url: str | None = Field(

@@ -15,7 +15,7 @@ from starlette.datastructures import UploadFile
 from cinelet.api.bodies import PAIRS, Parameters
 from cinelet.api.lora_field import IN_FORM, is_lora, loras_of_fields
 from cinelet.domain.errors import ValidationError
-from cinelet.domain.request import MAX_PROMPT_CHARACTERS, Quality, Task, VideoRequest, make_request
+from cinelet.domain.request import CHOICE_FIELDS, MAX_PROMPT_CHARACTERS, Quality, Task, VideoRequest, make_request
 from cinelet.jobs.webhook_address import WEBHOOK_URL
 
 MAX_FIELDS = 100
@@ -24,6 +24,7 @@ MAX_FIELD_BYTES = 64 * 1024
 _SAME = (
     "prompt", "model", "negative_prompt", "fps", "num_inference_steps", "guidance_scale", "seed", "width", "height",
     "preset", "codec", "fallback", "cache", "image_fit", "upscaler", "quality",
+    *CHOICE_FIELDS,
 )  # fmt: skip
 """Fields that are called as ours are."""
 WITHOUT_EFFECT = frozenset({

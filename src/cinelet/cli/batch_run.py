@@ -92,8 +92,8 @@ def read_lines(file: Path, *, folder: Path) -> Iterator[Line]:
 
 def _request(line: str, *, beside: Path) -> tuple[VideoRequest, str]:
     """Return the request of a line, and the line in one spelling, with its image by content."""
-    from cinelet.assembly import read_image
     from cinelet.domain.request import Task, make_request
+    from cinelet.door import read_image
 
     try:
         values = json.loads(line)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cinelet.cli import progress
+from cinelet.cli.choice import MaxCost, MaxSeconds, Prefer
 from cinelet.cli.output import batch_targets, single_target
 from cinelet.cli.report import Report
 from cinelet.domain.errors import CineletError, ValidationError
@@ -57,6 +58,9 @@ def generate(
         Literal["use", "refresh", "off"],
         typer.Option(help="A --seed that was made before: use that video, make it anew, or keep none."),
     ] = "use",
+    prefer: Prefer = None,
+    max_cost: MaxCost = None,
+    max_seconds: MaxSeconds = None,
     deadline: Annotated[float | None, typer.Option(help="Give up after this many seconds.")] = None,
     prompts: Annotated[
         Path | None, typer.Option(help="Make one video a line of this file (- for stdin, # for comments).")
@@ -70,11 +74,11 @@ def generate(
     ] = False,
 ) -> int:
     """Make a video from a prompt, from an image, or from both."""
-    from cinelet.assembly import generate as make_video
-    from cinelet.assembly import read_image
     from cinelet.config import Config
     from cinelet.domain.lora import parse_lora
     from cinelet.domain.request import Task
+    from cinelet.door import generate as make_video
+    from cinelet.door import read_image
     from cinelet.media.encode import container_suffix
     from cinelet.observability import logs
 
@@ -108,6 +112,9 @@ def generate(
             "upscaler": upscaler,
             "fallback": fallback,
             "cache": cache,
+            "prefer": prefer,
+            "max_cost": max_cost,
+            "max_seconds": max_seconds,
             "deadline_seconds": deadline,
         }
         names = [text or (image.stem if image else "") for text in texts]

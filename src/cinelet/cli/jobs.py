@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from cinelet.cli.choice import MaxCost, MaxSeconds, Prefer
 from cinelet.domain.errors import CineletError, ValidationError
 from cinelet.domain.money import money
 
@@ -36,14 +37,17 @@ def submit(
     fps: Annotated[int, typer.Option(help="Frames a second, 1-60.")] = 8,
     steps: Annotated[int | None, typer.Option(help="Denoising steps; by default the model's own.")] = None,
     seed: Annotated[int | None, typer.Option(help="Repeat a video with its seed.")] = None,
+    prefer: Prefer = None,
+    max_cost: MaxCost = None,
+    max_seconds: MaxSeconds = None,
     priority: Annotated[int, typer.Option(help="Higher ones go first.")] = 0,
     delay: Annotated[float, typer.Option(min=0, help="Begin after so many seconds.")] = 0,
     key: Annotated[str | None, typer.Option(help="Idempotency key: the same one gives the same generation.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask for a video, and return at once; a worker makes it (cinelet worker)."""
-    from cinelet.assembly import read_image
     from cinelet.domain.request import Task, make_request
+    from cinelet.door import read_image
 
     request = make_request(
         task=Task.TEXT_TO_VIDEO if image is None else Task.IMAGE_TO_VIDEO,
@@ -54,6 +58,9 @@ def submit(
         fps=fps,
         num_inference_steps=steps,
         seed=seed,
+        prefer=prefer,
+        max_cost=max_cost,
+        max_seconds=max_seconds,
     )
 
     async def submitted(jobs: DurableJobs) -> None:

@@ -20,6 +20,8 @@ Codec = Literal["h264", "av1", "vp9"]
 ImageFit = Literal["crop", "pad"]
 Quality = Literal["fast", "balanced", "exact"]
 """exact: as plain diffusers, bit for bit. balanced, fast: with what nobody sees, or seldom."""
+Strategy = Literal["ordered", "fastest", "most_reliable", "cheapest", "balanced"]
+"""How the models that can do a request are ordered: as they are named, or by what was measured of them."""
 CacheMode = Literal["use", "refresh", "off"]
 """use: look, make what is missing, keep it. refresh: make it anew and keep that. off: neither look nor keep."""
 
@@ -34,7 +36,9 @@ MIN_AV1_SIDE_PIXELS = 64
 MAX_SEED = 2**63 - 1
 LOCAL_FIELDS = ("lora", "upscaler")
 """The fields that only a model on this machine can do: elsewhere they are refused, before anything is paid."""
-POLICY_FIELDS = frozenset({"task", "model", "fallback", "cache"})
+CHOICE_FIELDS = ("prefer", "max_cost", "max_seconds")
+"""The fields that say which of several models is to be taken."""
+POLICY_FIELDS = frozenset({"task", "model", "fallback", "cache", *CHOICE_FIELDS})
 """The fields of a request that choose who makes the video, and whether; the others say what it is like."""
 
 
@@ -61,7 +65,8 @@ class VideoRequest(BaseModel):
     image: the bytes of a PNG, JPEG or WebP file. seed: 0 to 2**63 - 1; chosen and reported if None. fallback: whether
     another model may do it where this one fails. cache: whether a video that was made before may be the answer.
     quality: what may be given up for speed. lora: changes to a model on this machine. upscaler: a model on this machine
-    that makes the video anew at twice its size.
+    that makes the video anew at twice its size. prefer: how the models that can do it are ordered, by default as
+    configured. max_cost, max_seconds: what a model may be expected to cost, in the price table's currency, and to take.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
@@ -86,6 +91,9 @@ class VideoRequest(BaseModel):
     upscaler: str | None = None
     fallback: bool = True
     cache: CacheMode = "use"
+    prefer: Strategy | None = None
+    max_cost: float | None = None
+    max_seconds: float | None = None
 
     def check(self, limits: Limits) -> None:
         """Raise `ValidationError` (its `details` name each wrong field) or `FileSizeError`."""
@@ -142,12 +150,16 @@ class VideoRequest(BaseModel):
         return found
 
     def _problems_of_additions(self) -> Iterator[tuple[str, str]]:
-        """Give (field, sentence) of what is wrong with the models beside the model."""
+        """Give (field, sentence) of what is wrong with the models beside the model, and with the choice of it."""
         if len(self.lora) > MAX_LORAS:
             yield "lora", f"A video takes at most {MAX_LORAS} LoRAs"
         for lora in self.lora:
             if why := lora.problem():
                 yield "lora", f"The LoRA {lora.path[:80]!r} cannot be used: {why}"
+        for name in ("max_cost", "max_seconds"):
+            most = getattr(self, name)
+            if most is not None and not (math.isfinite(most) and most > 0):
+                yield name, f"{name} must be a number above 0"
         if self.upscaler is not None and (why := _no_upscaler(self.upscaler)):
             yield "upscaler", f"The upscaler {self.upscaler[:80]!r} cannot be used: {why}"
 

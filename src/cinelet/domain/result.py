@@ -53,6 +53,7 @@ class Attempt:
 
     provider: who ran it, where that is not this machine. request_id: the provider's name for it. cost: in the price
     table's currency, None where nobody knows. may_be_billed: it failed after its host had or may have taken the work.
+    telling: whether its end says something about the model, and not only about the request, the caller or us.
     """
 
     model: str
@@ -62,6 +63,7 @@ class Attempt:
     request_id: str | None = None
     cost: float | None = None
     may_be_billed: bool = False
+    telling: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attempt as JSON values."""

@@ -128,6 +128,9 @@ class VideoResult:
             "--image-fit": request.image_fit if request.task is Task.IMAGE_TO_VIDEO else None,
             "--seed": self.seed,
             "--cache": request.cache if request.cache != "use" else None,
+            "--prefer": request.prefer,
+            "--max-cost": request.max_cost,
+            "--max-seconds": request.max_seconds,
             "--output": output,
         }
         given = [word for name, value in options.items() if value is not None for word in (name, str(value))]

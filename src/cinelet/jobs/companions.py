@@ -7,6 +7,7 @@ from typing import Any
 
 from psycopg.rows import kwargs_row
 
+from cinelet.domain.request import CHOICE_FIELDS
 from cinelet.jobs.database import Database
 from cinelet.jobs.generation import Generation
 from cinelet.jobs.ledger import IMAGE_KEY
@@ -14,7 +15,7 @@ from cinelet.jobs.rows import RETURNING, generation_of
 
 LOOKED_AT = 64
 """How many of the queue's first are looked at."""
-_OWN = ("prompt", "negative_prompt", "seed", "cache", "fallback", "webhook_url", "remixed_from")
+_OWN = ("prompt", "negative_prompt", "seed", "cache", "fallback", "webhook_url", "remixed_from", *CHOICE_FIELDS)
 """What those of one run may differ in."""
 
 

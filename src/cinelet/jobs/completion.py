@@ -8,13 +8,16 @@ from contextlib import suppress
 from cinelet.domain.progress import Stage
 from cinelet.domain.video import VideoResult
 from cinelet.jobs.ledger import VIDEO_KEY, JobLedger
+from cinelet.jobs.outcomes import Tried
 from cinelet.jobs.previews import keep_previews
 from cinelet.observability import metrics
 from cinelet.storage.blobs import BlobStore
 from cinelet.storage.errors import BlobNotFoundError
 
 
-async def store_and_complete(ledger: JobLedger, store: BlobStore, claim: tuple[str, int], result: VideoResult) -> None:
+async def store_and_complete(
+    ledger: JobLedger, store: BlobStore, claim: tuple[str, int], result: VideoResult, tried: Tried
+) -> None:
     """Store the video and say so. claim: the generation and its attempt. Raises `ClaimLostError`."""
     began = time.monotonic()
     key = await _put(store, result)
@@ -25,7 +28,7 @@ async def store_and_complete(ledger: JobLedger, store: BlobStore, claim: tuple[s
         *claim,
         model=result.model,
         result={**known, VIDEO_KEY: key},
-        attempts=[attempt.to_dict() for attempt in result.attempts],
+        tried=tried,
     )
     # Somebody may have deleted the last generation with the same video just before; from now on nobody will.
     with suppress(BlobNotFoundError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -16,6 +16,7 @@ from cinelet.jobs.deliveries import Deliveries
 from cinelet.jobs.events import Events
 from cinelet.jobs.ledger import JobLedger
 from cinelet.jobs.orders import Orders
+from cinelet.jobs.outcomes import Recorder
 from cinelet.jobs.previews import Previews
 from cinelet.jobs.queue import JobQueue
 from cinelet.jobs.roster import Roster
@@ -34,6 +35,7 @@ class Settings:
     deadline_seconds: for a generation, None for no limit. allow_private_webhooks: whether a receiver may be inside a
     network. together: how many local generations that are alike may be one run. previews: whether pictures of what is
     being made are shown. schema: of the database. preload: models that a worker for local models loads at its start.
+    recorder: of how attempts at models end.
     """
 
     database_url: str | None
@@ -48,6 +50,7 @@ class Settings:
     previews: bool = True
     schema: str = SCHEMA
     preload: Sequence[str] = ()
+    recorder: Recorder = field(default_factory=Recorder)
 
 
 class DurableJobs:
@@ -128,4 +131,5 @@ class DurableJobs:
             preload=self._settings.preload,
             deadline_seconds=self._settings.deadline_seconds,
             previews=self._settings.previews,
+            recorder=self._settings.recorder,
         )

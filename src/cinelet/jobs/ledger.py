@@ -24,6 +24,7 @@ from cinelet.jobs.generation import Generation, Page, Position, is_id, new_id
 from cinelet.jobs.glimpses import COUNT, KEEP
 from cinelet.jobs.idempotency import check_key, is_storable, request_hash
 from cinelet.jobs.listing import listing
+from cinelet.jobs.outcomes import ALSO, NOTHING_TRIED, Tried
 from cinelet.jobs.rows import CANCEL, COLUMNS, INSERT, RETURNING, as_json, generation_of, one
 from cinelet.jobs.searching import folded_prompt
 from cinelet.jobs.states import State
@@ -170,7 +171,7 @@ class JobLedger:
         *,
         model: str,
         result: Mapping[str, Any],
-        attempts: Sequence[Mapping[str, Any]] = (),
+        tried: Tried = NOTHING_TRIED,
     ) -> Generation:
         """Note that the video is stored. Raises `ClaimLostError`, also where it has ended another way before."""
         return await self._write(
@@ -182,7 +183,7 @@ class JobLedger:
             model=model,
             result=as_json(result),
             video_key=result.get(VIDEO_KEY),
-            attempts=as_json(list(attempts)),
+            tried=tried,
         )
 
     async def fail(
@@ -191,7 +192,7 @@ class JobLedger:
         attempt: int,
         *,
         error: Mapping[str, Any],
-        attempts: Sequence[Mapping[str, Any]] = (),
+        tried: Tried = NOTHING_TRIED,
     ) -> Generation:
         """Note why it failed for good. The handle stays, for whoever looks into it. Raises `ClaimLostError`."""
         return await self._write(
@@ -200,18 +201,16 @@ class JobLedger:
             "state = 'failed', error = %(error)s, attempts = %(attempts)s, worker = NULL,"
             " finished_at = clock_timestamp()",
             error=as_json(error),
-            attempts=as_json(list(attempts)),
+            tried=tried,
         )
 
-    async def cancel(
-        self, generation_id: str, attempt: int, *, attempts: Sequence[Mapping[str, Any]] = ()
-    ) -> Generation:
+    async def cancel(self, generation_id: str, attempt: int, *, tried: Tried = NOTHING_TRIED) -> Generation:
         """Note that the worker has stopped because somebody asked for it. Raises `ClaimLostError`."""
         return await self._write(
             generation_id,
             attempt,
             "state = 'cancelled', attempts = %(attempts)s, worker = NULL, finished_at = clock_timestamp()",
-            attempts=as_json(list(attempts)),
+            tried=tried,
         )
 
     async def release(self, generation_id: str, attempt: int) -> Generation:
@@ -375,21 +374,27 @@ class JobLedger:
             raise ClaimLostError(generation_id, attempt)
         return bool(row[0])
 
-    async def _write(self, generation_id: str, attempt: int, assignments: str, **values: Any) -> Generation:
-        """Change the generation, if this attempt still has the claim."""
-        statement = f"UPDATE generations SET {assignments}{_CLAIMED}"  # noqa: S608
-        written = await self._one(statement, {"id": generation_id, "attempt": attempt, **values})
+    async def _write(
+        self, generation_id: str, attempt: int, assignments: str, *, tried: Tried = NOTHING_TRIED, **values: Any
+    ) -> Generation:
+        """Change the generation, and note how its attempts ended, if this attempt still has the claim."""
+        statement, returning = f"UPDATE generations SET {assignments}{_CLAIMED}", RETURNING  # noqa: S608
+        values["attempts"] = as_json(list(tried.attempts))
+        if tried.outcomes:
+            statement, returning = f"WITH written AS ({statement}{RETURNING}){ALSO}", f" SELECT {COLUMNS} FROM written"  # noqa: S608
+            values |= tried.values
+        written = await self._one(statement, {"id": generation_id, "attempt": attempt, **values}, returning)
         if written is None:
             raise ClaimLostError(generation_id, attempt)
         count_end(written)
         return written
 
-    async def _one(self, statement: str, values: Mapping[str, Any]) -> Generation | None:
+    async def _one(self, statement: str, values: Mapping[str, Any], returning: str = RETURNING) -> Generation | None:
         """Run a statement on one generation and return it as it is then, or None where it applied to none."""
         if not is_id(values["id"]):
             return None
         async with self._database.connection() as connection:
-            return await one(connection, statement + RETURNING, values)
+            return await one(connection, statement + returning, values)
 
     def _connection(self, given: AsyncConnection[Any] | None) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
         return self._database.connection() if given is None else nullcontext(given)

@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cinelet.clock import Clock, SystemClock, cancel_task
 from cinelet.domain.backend import Context, Handle
@@ -33,6 +32,7 @@ from cinelet.jobs.generation import Generation
 from cinelet.jobs.ledger import JobLedger
 from cinelet.jobs.loader import Loader
 from cinelet.jobs.orders import LOCAL_QUEUE, Orders
+from cinelet.jobs.outcomes import Recorder, forget_outcomes
 from cinelet.jobs.persistence import Persistence
 from cinelet.jobs.presence import Presence
 from cinelet.jobs.queue import restored_request
@@ -41,7 +41,6 @@ from cinelet.jobs.roster import parameters
 from cinelet.jobs.work_folder import make_work_folder, remove_abandoned
 from cinelet.observability.logs import get_logger
 from cinelet.resilience.attempts import collecting
-from cinelet.resilience.billing import priced
 from cinelet.service import VideoService
 from cinelet.storage.blobs import BlobStore
 
@@ -83,8 +82,8 @@ class Worker:
 
     queues: how many at once of each. together: how many local ones that are alike may be one run. preload: models to
     load at the start, where local ones are among them. deadline_seconds: for a generation, None for no limit. previews:
-    whether pictures of what is being made are shown. Several workers, on any number of machines, may share a database
-    and a store.
+    whether pictures of what is being made are shown. recorder: of how attempts at models
+    end. Several workers, on any number of machines, may share a database and a store.
     """
 
     def __init__(
@@ -101,6 +100,7 @@ class Worker:
         deadline_seconds: float | None = None,
         grace_seconds: float = GRACE_SECONDS,
         previews: bool = True,
+        recorder: Recorder | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.name = f"{platform.node()}:{os.getpid()}:{secrets.token_hex(4)}"
@@ -116,6 +116,7 @@ class Worker:
         self._deadline_seconds = deadline_seconds
         self._grace_seconds = grace_seconds
         self._previews = previews
+        self._recorder = recorder or Recorder()
         self._clock: Clock = clock or SystemClock()
         self._running: dict[str, _Run] = {}
         self._presence = Presence(
@@ -283,12 +284,14 @@ class Worker:
             request = await restored_request(run.generation.request, self._store)
             result = await self._service.generate(request, run.context)
             # From here on a stop has nothing left to save: storing is short, and the work is paid for.
-            await self._persisted(lambda: store_and_complete(self.ledger, self._store, run.claim, result))
+            tried = self._recorder.made(result)
+            await self._persisted(lambda: store_and_complete(self.ledger, self._store, run.claim, result, tried))
         except GenerationCancelledError:
             if run.context.handed_over:
                 await self._persisted(lambda: self.ledger.release(*run.claim))
             else:
-                await self._persisted(lambda: self.ledger.cancel(*run.claim, attempts=self._dicts(attempts)))
+                tried = self._recorder.failed(run.generation.request, attempts, prices=self._service.prices)
+                await self._persisted(lambda: self.ledger.cancel(*run.claim, tried=tried))
         except (ClaimLostError, DeviceLostError):
             raise
         except Exception as error:  # the door of this process: whatever it is, the generation must come to an end
@@ -296,10 +299,8 @@ class Worker:
                 _logger.exception("A generation failed in a way that nobody foresaw", extra={"generation": run.id})
                 error = ProcessingError(f"The worker failed: {type(error).__name__}; its log says where", "storing")
             failure = error.to_dict()
-            await self._persisted(lambda: self.ledger.fail(*run.claim, error=failure, attempts=self._dicts(attempts)))
-
-    def _dicts(self, attempts: list[Attempt]) -> list[dict[str, Any]]:
-        return [attempt.to_dict() for attempt in priced(attempts, self._service.prices)]
+            tried = self._recorder.failed(run.generation.request, attempts, prices=self._service.prices)
+            await self._persisted(lambda: self.ledger.fail(*run.claim, error=failure, tried=tried))
 
     def _writer(self, generation: Generation) -> Callable[[Progress, float | None], Awaitable[None]]:
         async def write(progress: Progress, eta_seconds: float | None) -> None:
@@ -363,6 +364,7 @@ class Worker:
                     _logger.warning("Work of lost workers is queued again", extra={"generations": requeued})
                 if number % (SWEEPS_OF_ALL * 10) == 0:
                     await forget_old(self._database)
+                    await forget_outcomes(self._database)
             except CineletError as error:
                 _logger.info("The sweep failed", extra={"code": error.code})
             number += 1

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 
 from cinelet.domain.backend import GeneratedVideo
-from cinelet.domain.errors import CineletError
+from cinelet.domain.errors import CineletError, CircuitOpenError, GenerationCancelledError, ValidationError
 from cinelet.domain.model import ModelReference
 from cinelet.domain.result import Attempt
 from cinelet.observability import metrics
 from cinelet.resilience.hosts import host_of
 
+_NO_VERDICT = (GenerationCancelledError, ValidationError, CircuitOpenError)
+"""Ends that say nothing about the model: it was not asked, or not to the end, or for what nobody could do."""
 _collected: ContextVar[list[Attempt] | None] = ContextVar("collected_attempts", default=None)
 """A list of this generation's: neither an error nor a cancelled call could hand the attempts over as a result does."""
 
@@ -42,6 +45,13 @@ def count_attempts(attempts: Iterable[Attempt]) -> None:
         metrics.attempted(attempt.model, provider, attempt.error["code"] if attempt.error else None)
 
 
+def collect_spoiled(attempts: Sequence[Attempt], error: CineletError) -> None:
+    """Tell whoever collects about the attempts at a video that turned out to be none: the last one has failed."""
+    for number, attempt in enumerate(attempts, start=1):
+        told = replace(attempt, error=error.to_dict(), telling=not isinstance(error, _NO_VERDICT))
+        collect(told if number == len(attempts) else attempt)
+
+
 def succeeded(model: ModelReference, video: GeneratedVideo, *, seconds: float) -> Attempt:
     """Return the attempt that made the video."""
     return Attempt(str(model), seconds, provider=video.provider or model.provider, request_id=video.request_id)
@@ -56,4 +66,5 @@ def failed(model: ModelReference, error: CineletError, *, seconds: float) -> Att
         error=error.to_dict(),
         provider=facts.get("provider") or model.provider,
         request_id=facts.get("request_id"),
+        telling=not isinstance(error, _NO_VERDICT),
     )

@@ -133,6 +133,8 @@ class FallbackBackend:
                 except CineletError as error:
                     failure = error if candidate.is_fallback else self._with_suggestion(error, model)
                     attempts += collected or [failed(model, failure, seconds=self._clock.monotonic() - began)]
+                    if isinstance(error, DeadlineExceededError) and context.remaining_seconds() == 0.0:
+                        attempts[-1] = replace(attempts[-1], telling=False)  # the caller's time was over
                     _raise_if_final(error, candidate, context)
                 else:
                     attempts += collected or [succeeded(model, video, seconds=self._clock.monotonic() - began)]

@@ -32,7 +32,12 @@ def host_of(model: ModelReference) -> str | None:
     return model.provider or "huggingface"
 
 
+def name_of(model: ModelReference) -> str:
+    """Return the name under which it is counted how a model performs."""
+    # An address may carry a key in its query, and this name is shown.
+    return str(model) if model.url is None else str(model).partition("?")[0]
+
+
 def circuit_of(model: ModelReference) -> str | None:
     """Return the name of a remote model at its host, such as "hf:org/name:fal-ai", or None if it is not remote."""
-    # An address may carry a key in its query, and this name is shown.
-    return str(model).partition("?")[0] if is_remote(model) else None
+    return name_of(model) if is_remote(model) else None

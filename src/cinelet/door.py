@@ -1,0 +1,152 @@
+"""The synchronous door: one function for scripts, threads and notebooks, on one service for the process."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cinelet.assembly import VideoService
+from cinelet.domain.backend import Context
+from cinelet.domain.errors import ValidationError
+from cinelet.domain.lora import Lora
+from cinelet.domain.progress import Progress
+from cinelet.domain.request import (
+    CacheMode,
+    Codec,
+    ImageFit,
+    Quality,
+    QualityPreset,
+    Strategy,
+    Task,
+    make_request,
+)
+from cinelet.domain.video import VideoResult
+from cinelet.service import FOLDER_PREFIX
+
+_Result = TypeVar("_Result")
+
+
+def generate(
+    prompt: str | None = None,
+    *,
+    image: bytes | str | os.PathLike[str] | None = None,
+    model: str | None = None,
+    negative_prompt: str | None = None,
+    duration: float = 6,
+    fps: int = 8,
+    num_inference_steps: int | None = None,
+    guidance_scale: float | None = None,
+    seed: int | None = None,
+    width: int | None = None,
+    height: int | None = None,
+    image_fit: ImageFit = "crop",
+    preset: QualityPreset | None = None,
+    codec: Codec = "h264",
+    quality: Quality | None = None,
+    lora: Sequence[Lora | Mapping[str, Any]] = (),
+    upscaler: str | None = None,
+    fallback: bool = True,
+    cache: CacheMode = "use",
+    prefer: Strategy | None = None,
+    max_cost: float | None = None,
+    max_seconds: float | None = None,
+    deadline_seconds: float | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> VideoResult:
+    """Make a video and wait for it; works in scripts, in threads, in notebooks and inside a running event loop.
+
+    prompt: what the video shows; optional with an image. image: a PNG, JPEG or WebP file, as bytes or by its path.
+    `None` leaves a choice to the model. quality, lora (each with `path` and `scale`) and upscaler: of a local model.
+    duration: seconds; width, height: pixels. fallback: whether another may do it where a remote one fails. cache: `use`
+    answers with a video that was made before from the same seed, `refresh` makes it anew, `off` does not keep it.
+    prefer, max_cost, max_seconds: how the models that can do it are ordered, and what one may be expected to cost and
+    take. The model stays loaded for the next call, and the environment is read at the first. Ctrl-C stops the work
+    within one step. Raises `CineletError`s.
+    """
+    request = make_request(
+        task=Task.TEXT_TO_VIDEO if image is None else Task.IMAGE_TO_VIDEO,
+        prompt=prompt,
+        image=image if image is None or isinstance(image, bytes) else read_image(Path(image)),
+        model=model,
+        negative_prompt=negative_prompt,
+        duration=duration,
+        fps=fps,
+        num_inference_steps=num_inference_steps,
+        guidance_scale=guidance_scale,
+        seed=seed,
+        width=width,
+        height=height,
+        image_fit=image_fit,
+        preset=preset,
+        codec=codec,
+        quality=quality,
+        lora=tuple(lora),
+        upscaler=upscaler,
+        fallback=fallback,
+        cache=cache,
+        prefer=prefer,
+        max_cost=max_cost,
+        max_seconds=max_seconds,
+    )
+    service = _DOOR.service()
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+    seconds = service.deadline_seconds if deadline_seconds is None else deadline_seconds
+    previews = on_progress is not None and service.config.cinelet_previews
+    context = Context(folder, deadline_seconds=seconds, on_progress=on_progress, previews=previews)
+    try:
+        result = _DOOR.run(service.generate(request, context), cancel=context.cancel)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return replace(result, owned_folder=folder)
+
+
+def read_image(path: Path) -> bytes:
+    """Return the content of an image file, or raise `ValidationError` that names it."""
+    try:
+        return path.expanduser().read_bytes()
+    except OSError as error:
+        message = f"The image {path} cannot be read: {error.strerror or error}"
+        raise ValidationError(message, {"image": "Cannot be read"}) from error
+
+
+class _SynchronousDoor:
+    """One service for the process, in an event loop of its own thread, made at the first call."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._service: VideoService | None = None
+
+    def service(self) -> VideoService:
+        """Return the service that all calls share."""
+        with self._lock:
+            if self._service is None:
+                self._service = VideoService()
+            return self._service
+
+    def run(self, work: Coroutine[Any, Any, _Result], *, cancel: Callable[[], None]) -> _Result:
+        """Run the work and wait. An interrupt of the waiting thread cancels it, and is raised when it has stopped."""
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="cinelet", daemon=True).start()
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            if not future.done():
+                cancel()
+                concurrent.futures.wait([future])
+            raise
+
+
+_DOOR = _SynchronousDoor()
