@@ -1,4 +1,4 @@
-"""Writes the table of metrics in `15-observability.md` anew, as the code has them: `python -m docs.metric_table`."""
+"""Writes the table of metrics in `15-observability.md` anew: `python -m docs.metric_table`."""
 
 from __future__ import annotations
 

@@ -88,5 +88,5 @@ def test_an_example_that_is_not_run_says_why() -> None:
 
 
 def test_the_documents_hold_no_code_of_an_unknown_kind() -> None:
-    known = RUN | {"", "sh", "text", "toml", "json", "nginx"}
+    known = RUN | {"", "sh", "text", "toml", "json", "nginx", "yaml"}
     assert {block.language for path in DOCUMENTS for block in code_blocks(path)} <= known

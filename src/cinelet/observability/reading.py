@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-PATIENCE_SECONDS = 0.5
+PATIENCE_SECONDS = 0.4
 """Two of them, one after the other, leave time for a scrape to end within a second."""
 _Answer = TypeVar("_Answer")
 
