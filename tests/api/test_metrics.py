@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import httpx2
 import pytest
@@ -21,15 +21,22 @@ from cinelet.jobs.keys import Keys, Role
 from cinelet.observability.metrics_link import MetricsLink
 from cinelet.testing import FakeBackend
 from tests.api.served import Served, made
+from tests.observability.counted import fresh_names
 
 PROMPT = "an unmistakable narwhal"
 LIMIT_SECONDS = 1.0
 Result = TypeVar("Result")
 
 
-def scraped(client: httpx2.Client, **headers: str) -> dict[str, Any]:
+@pytest.fixture(scope="module", autouse=True)
+def nobody_is_known() -> Iterator[None]:
+    with fresh_names():
+        yield
+
+
+def scraped(client: httpx2.Client) -> dict[str, float]:
     """Return the value of each sample by its name and labels, as Prometheus writes them."""
-    reply = client.get("/metrics", headers=headers)
+    reply = client.get("/metrics")
     assert reply.status_code == 200, reply.text
     return {
         f"{sample.name}{{{','.join(f'{name}={value}' for name, value in sorted(sample.labels.items()))}}}": sample.value
@@ -52,12 +59,13 @@ def hanging(pids: list[int]) -> Iterator[None]:
 
 def in_time(scrape: Callable[[], Result]) -> Result:
     """Return what a scrape gives, where one of three ends in time: other tests keep this machine busy."""
-    took = []
+    ended: list[tuple[float, Result]] = []
     for _ in range(3):
         began = time.monotonic()
         found = scrape()
-        took.append(time.monotonic() - began)
-    assert min(took) < LIMIT_SECONDS
+        ended.append((time.monotonic() - began, found))
+    seconds, found = min(ended, key=lambda each: each[0])
+    assert seconds < LIMIT_SECONDS
     return found
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
+from cinelet.observability import metrics
+from cinelet.observability.bounded_names import BoundedNames, ModelNames
 from cinelet.observability.metrics import REGISTRY
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -46,3 +50,14 @@ def counting() -> Iterator[Counted]:
         yield counted
     finally:
         counted.end()
+
+
+@contextmanager
+def fresh_names() -> Iterator[None]:
+    """Forget which models and providers are known: other tests of this process may have taken all the room."""
+    with pytest.MonkeyPatch.context() as patch:
+        providers = BoundedNames(metrics.MAX_PROVIDERS)
+        providers.learn(metrics.HERE)
+        patch.setattr(metrics, "PROVIDERS", providers)
+        patch.setattr(metrics, "MODELS", ModelNames(metrics.MAX_MODELS, providers=providers))
+        yield

@@ -13,7 +13,7 @@ from cinelet.domain.errors import AllModelsFailedError, RateLimitError, Validati
 from cinelet.domain.request import Task
 from cinelet.observability import metrics
 from cinelet.resilience import FallbackBackend, RetryBackend, RetryBudgets, host_of
-from tests.observability.counted import counting
+from tests.observability.counted import counting, fresh_names
 from tests.resilience.doubles import ScriptedBackend, as_named, context, request
 
 FIRST, SECOND = "hf:org/counted:fal-ai", "hf:org/replacement:together"
@@ -22,7 +22,9 @@ LIMITED = RateLimitError("Too many", status=429)
 
 @pytest.fixture(autouse=True)
 def known():
-    metrics.know(models=[FIRST, SECOND], providers=["fal-ai", "together"])
+    with fresh_names():
+        metrics.know(models=[FIRST, SECOND], providers=["fal-ai", "together"])
+        yield
 
 
 def backend(script: ScriptedBackend) -> FallbackBackend:

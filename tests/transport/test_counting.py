@@ -16,7 +16,7 @@ from cinelet.domain.errors import CineletError
 from cinelet.observability import metrics
 from cinelet.transport.polling import PollSchedule, poll
 from cinelet.transport.submission import submit, submit_to_file
-from tests.observability.counted import Counted, counting
+from tests.observability.counted import Counted, counting, fresh_names
 
 URL = "https://queue.counted.example/jobs"
 MP4 = b"\x00\x00\x00\x18ftypmp42" + b"\x00" * 100
@@ -25,7 +25,9 @@ Handler = Callable[[httpx2.Request], httpx2.Response]
 
 @pytest.fixture(autouse=True)
 def known():
-    metrics.know(providers=["fal-ai", "queue.counted.example"])
+    with fresh_names():
+        metrics.know(providers=["fal-ai", "queue.counted.example"])
+        yield
 
 
 def refuse_connection(_: httpx2.Request) -> httpx2.Response:
