@@ -138,14 +138,17 @@ class Beside:
     """A worker that was started, never answers, and one that has ended."""
 
     def __init__(self) -> None:
-        self.links: dict[str, MetricsLink | None] = {"local": MetricsLink(), "remote": None}
+        self.silent = MetricsLink()
+        self.links: dict[str, MetricsLink | None] = {"local": self.silent, "remote": None}
 
 
 def test_a_worker_that_does_not_answer_is_told_of(
     client: httpx2.Client, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(served.app.state.metrics, "_workers", Beside())
+    beside = Beside()
+    monkeypatch.setattr(served.app.state.metrics, "_workers", beside)
     found = in_time(lambda: scraped(client))
+    served.with_jobs(lambda _: beside.silent.aclose())
     assert {name: value for name, value in found.items() if name.startswith("cinelet_process_up")} == {
         "cinelet_process_up{process=api}": 1,
         "cinelet_process_up{process=local}": 0,

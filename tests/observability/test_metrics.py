@@ -115,6 +115,7 @@ def test_a_method_and_a_path_that_nobody_serves_are_other():
 
 
 def test_the_counters_that_others_use_take_what_they_give():
+    metrics.know(models=["embedded"])
     with counting() as counted:
         metrics.charged("embedded", None, "USD", 0.25)
         metrics.chosen("embedded", "balanced")
