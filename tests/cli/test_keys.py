@@ -31,7 +31,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Return how a service would have been made; it is not."""
     options: list[dict[str, Any]] = []
 
-    def make_app(_config: object, **given: Any) -> None:
+    def make_app(_config: object, *, workers: object, **given: Any) -> None:  # noqa: ARG001  (whose metrics it shows)
         options.append(given)
         raise ValidationError("That is far enough")
 
