@@ -14,7 +14,7 @@ from benchmarks.selection_world import NOISE, TERMINAL, World
 from cinelet.domain.request import Strategy
 from cinelet.resilience.circuit import Circuit, CircuitRules, Closed, Event, Open, Probing
 from cinelet.resilience.performance import Performance, Trial
-from cinelet.resilience.selection import Contender, Rules, ordered
+from cinelet.resilience.selection import Contender, Cost, Rules, ordered
 
 Way = Strategy | Literal["random", "oracle", "oracle of fastest"]
 WAYS: tuple[Way, ...] = (*get_args(Strategy), "random", "oracle", "oracle of fastest")
@@ -100,7 +100,7 @@ class Run:
         )
         return [int(place.contender.name) for place in places]
 
-    def _cost(self, model: int, work: _Work):  # noqa: ANN202
+    def _cost(self, model: int, work: _Work) -> Cost:
         price = self._world.kinds[model].price * work.video_seconds
         return lambda _seconds: price
 
@@ -165,9 +165,7 @@ class Run:
             self._known[model] = self._known[model].after(trial, now=now, memory=self._rules.memory)
 
     def _best(self, now: float, video_seconds: float, strategy: Strategy) -> list[int]:
-        return sorted(
-            range(len(self._world.kinds)), key=lambda model: self._score(now, model, video_seconds, strategy)
-        )
+        return sorted(range(len(self._world.kinds)), key=lambda model: self._score(now, model, video_seconds, strategy))
 
     def _score(self, now: float, model: int, video_seconds: float, strategy: Strategy) -> float:
         """Return what a strategy goes by, of the truth: also of what will be when the attempt ends."""
@@ -187,7 +185,12 @@ class Run:
                 return whole
 
     def _regret(self, now: float, work: _Work) -> float:
-        aims: dict[Way, Strategy] = {"random": "balanced", "ordered": "balanced", "oracle": "balanced", "oracle of fastest": "fastest"}
+        aims: dict[Way, Strategy] = {
+            "random": "balanced",
+            "ordered": "balanced",
+            "oracle": "balanced",
+            "oracle of fastest": "fastest",
+        }
         aim: Strategy = aims.get(self._way, self._way)  # type: ignore[arg-type]
         scores = [self._score(now, model, work.video_seconds, aim) for model in range(len(self._world.kinds))]
         mine, best = scores[work.order[0]], min(scores)

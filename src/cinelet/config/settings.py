@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from cinelet.config.money import MoneyVariables
+from cinelet.config.selection import SelectionVariables
 from cinelet.config.speed import SpeedVariables
 from cinelet.config.values import ByteCount, Folder, HostLimits, HostTokens, Reference, References, Secret, StoreUrl
 from cinelet.domain.errors import ValidationError
@@ -59,7 +60,7 @@ class _NamesFromEnvironment(type(BaseSettings)):  # type: ignore[misc]  # pydant
         super().__setattr__(name, value)
 
 
-class Config(SpeedVariables, MoneyVariables, metaclass=_NamesFromEnvironment):
+class Config(SpeedVariables, MoneyVariables, SelectionVariables, metaclass=_NamesFromEnvironment):
     """The settings. Raises `ValidationError`, one line that names the variable, where a value is wrong."""
 
     model_config = SettingsConfigDict(

@@ -230,6 +230,7 @@ class Worker:
                 on_handle=self._keeper(generation),
                 handle=generation.handle,
                 previews=self._previews,
+                queue=generation.queue,
             ),
         )
         self._running[run.id] = run

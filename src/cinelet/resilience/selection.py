@@ -1,7 +1,7 @@
 """In which order several models are tried: by what was measured of them, with a little curiosity. Pure arithmetic.
 
 What counts is how long it takes until there is a video, not how long one model takes: a failure costs its own time and
-that of whoever is next. Models that are tried one after another until one succeeds take the least time where each stands
+that of whoever is next. Models that are tried one after another until one succeeds take the least time where each is
 before those with a higher `(p * success + (1 - p) * failure) / p`; that number, a model's seconds for a video in the
 end, is what models are compared by.
 
@@ -60,19 +60,19 @@ class Rules:
     prior_outcomes: float = 1.0
     prior_spread: float = 0.7
     unknown_log_rate: float = math.log(10)
-    probe_every: float = 60.0
+    probe_every: float = 100.0
     worst_draw: float = 1.5
 
 
 class Belief:
     """What is thought of a model for one video, and how it may well be instead.
 
-    success: probability. seconds: of a success; whole_seconds: until there is a video, failures counted in. outcomes:
-    the weight of the evidence.
+    success: probability. seconds: of a success; whole_seconds: until there is a video, failures counted in. successes,
+    outcomes: the weight of the evidence. variance: of the logarithm of the seconds, spread: of what its mean may be.
     """
 
-    __slots__ = ("cost", "failed_seconds", "log_seconds", "outcomes", "seconds", "spread", "success", "variance",
-                 "whole_seconds", "_failures", "_successes")  # fmt: skip
+    __slots__ = ("_failures", "_successes", "cost", "failed_seconds", "log_seconds", "outcomes", "seconds", "spread",
+                 "success", "successes", "variance", "whole_seconds")  # fmt: skip
 
     def __init__(
         self, contender: Contender, rules: Rules, *, pooled_log_rate: float, log_video_seconds: float, now: float
@@ -81,7 +81,7 @@ class Belief:
         kept = rules.memory.kept(now - known.at)
         successes, failures = known.successes * kept, known.failures * kept
         self._successes, self._failures = successes + rules.prior_successes, failures + rules.prior_failures
-        self.outcomes = successes + failures
+        self.successes, self.outcomes = successes, successes + failures
         self.success = self._successes / (self._successes + self._failures)
         weight = successes + rules.prior_outcomes
         self.log_seconds = log_video_seconds + (
@@ -153,7 +153,7 @@ def ordered(
     places = [Place(*believed[number], "rest" if rests else "best") for rests, _, number in scored]
     awake = sum(not rests for rests, *_ in scored)
     if awake > 1:
-        _be_curious(places, awake, strategy, price, random, rules)
+        _be_curious(places, awake, strategy, price, random=random, rules=rules)
     return places
 
 
@@ -182,7 +182,11 @@ def _score(strategy: Strategy, success: float, seconds: float, belief: Belief, p
         case "cheapest":
             if belief.cost is None:
                 return math.inf
-            return belief.cost / max(success, 1e-9) if belief.cost else -1 / _whole(success, seconds, belief.failed_seconds)
+            return (
+                belief.cost / max(success, 1e-9)
+                if belief.cost
+                else -1 / _whole(success, seconds, belief.failed_seconds)
+            )
         case "balanced":
             # What costs four times as much must be twice as fast.
             return _whole(success, seconds, belief.failed_seconds) * math.sqrt(prices.ratio(belief.cost))
@@ -191,7 +195,7 @@ def _score(strategy: Strategy, success: float, seconds: float, belief: Belief, p
 
 
 def _be_curious(
-    places: list[Place], awake: int, strategy: Strategy, prices: _Prices, random: Random, rules: Rules
+    places: list[Place], awake: int, strategy: Strategy, prices: _Prices, *, random: Random, rules: Rules
 ) -> None:
     """Put another than the best first, where little is known of it or a draw says so. awake: how many may go first."""
     if random.random() < 1 / rules.probe_every:
