@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from cinelet.backends.hub import HubBackend
 from cinelet.backends.registry import BackendRegistry
-from cinelet.clock import SystemClock
+from cinelet.clock import Clock, SystemClock
 from cinelet.config import EMBEDDED_MODEL, Config
 from cinelet.domain.backend import Backend, Revises, RevisesLoras
 from cinelet.domain.errors import CineletError, ModelUnsupportedError
-from cinelet.domain.model import ModelReference
+from cinelet.domain.model import AUTO, ModelReference
+from cinelet.domain.request import Task
 from cinelet.resilience import (
     BreakerBackend,
     FallbackBackend,
@@ -26,6 +27,11 @@ from cinelet.resilience import (
     circuit_of,
     host_of,
 )
+from cinelet.resilience.knowledge import Book
+from cinelet.resilience.performance import Memory
+from cinelet.resilience.selection import Rules
+from cinelet.resilience.selector import Selector
+from cinelet.service import Revision
 from cinelet.service import VideoService as _VideoService
 
 if TYPE_CHECKING:
@@ -62,7 +68,7 @@ class VideoService(_VideoService):
             limits=self.config.limits,
             preset=self.config.video_quality_preset,
             deadline_seconds=self.config.cinelet_deadline,
-            revision=source.revision if isinstance(source, Revises) else None,
+            revision=_revision(self.config, source) if isinstance(source, Revises) else None,
             lora_revision=source.lora_revision if isinstance(source, RevisesLoras) else None,
             previews=previews,
             loads=source,
@@ -93,6 +99,18 @@ class VideoService(_VideoService):
     def hf_client(self) -> HuggingFaceClient:
         """The specification's client, on this service's backend."""
         return _client(self.config, self.backend)
+
+
+def _revision(config: Config, source: Revises) -> Revision:
+    """Return what names the state of a model; that of "auto" is that of all that it chooses among."""
+
+    async def state(model: ModelReference) -> str | None:
+        if model != AUTO:
+            return await source.revision(model)
+        names = dict.fromkeys(name for task in Task for name in _auto_models(config, task))
+        return repr([(name, await source.revision(ModelReference.parse(name))) for name in names])
+
+    return state
 
 
 def get_hf_client(*, config: Config | None = None) -> HuggingFaceClient:
@@ -130,6 +148,7 @@ async def open_database(config: Config | None = None) -> Database:
 def durable_jobs(config: Config | None = None, *, max_connections: int = 10) -> DurableJobs:
     """Return what durable work needs, as an async context manager that opens it."""
     from cinelet.jobs.durable import DurableJobs, Settings
+    from cinelet.jobs.outcomes import Recorder
 
     config = Config() if config is None else config
     settings = Settings(
@@ -144,6 +163,7 @@ def durable_jobs(config: Config | None = None, *, max_connections: int = 10) -> 
         together=batch_size(config),
         previews=config.cinelet_previews,
         preload=config.cinelet_preload,
+        recorder=Recorder(Memory(half_life_seconds=config.cinelet_performance_half_life)),
     )
     return DurableJobs(settings, max_connections=max_connections)
 
@@ -173,7 +193,8 @@ def make_backend(config: Config, registry: BackendRegistry | None = None) -> Bac
     registry = make_registry(config) if registry is None else registry
     retrying = RetryBackend(registry, key=host_of, budgets=RetryBudgets(), clock=clock, random=random.SystemRandom())
     attempt_seconds = config.cinelet_attempt_timeout
-    guarded: Backend = BreakerBackend(retrying, key=circuit_of, clock=clock, attempt_seconds=attempt_seconds)
+    breaker = BreakerBackend(retrying, key=circuit_of, clock=clock, attempt_seconds=attempt_seconds)
+    guarded: Backend = breaker
     if config.cinelet_provider_limits:
         guarded = LimitBackend(guarded, key=host_of, limits=config.cinelet_provider_limits)
     fallbacks = config.fallback_models
@@ -184,7 +205,32 @@ def make_backend(config: Config, registry: BackendRegistry | None = None) -> Bac
         attempt_seconds=attempt_seconds,
         known_models=(*config.default_models.values(), *chain.from_iterable(fallbacks.values()), EMBEDDED_MODEL),
         clock=clock,
+        selector=_selector(config, registry, breaker, clock),
     )
+
+
+def _selector(config: Config, registry: BackendRegistry, breaker: BreakerBackend, clock: Clock) -> Selector:
+    """Return what chooses among models. What is known of them is this process's own, until a database is opened."""
+    rules = Rules(memory=Memory(half_life_seconds=config.cinelet_performance_half_life))
+    return Selector(
+        expand=registry.expand,
+        capable=registry.capabilities,
+        knowledge=Book(clock, rules.memory),
+        cost=config.price_table().cost,
+        rests_seconds=breaker.rests_seconds,
+        queue_of=lambda model: queue_of(model, config),
+        auto_models={task: _auto_models(config, task) for task in Task},
+        fallbacks=config.fallback_models,
+        strategy=config.cinelet_strategy,
+        random=random.SystemRandom(),
+        clock=clock,
+        rules=rules,
+    )
+
+
+def _auto_models(config: Config, task: Task) -> tuple[str, ...]:
+    """Return what "auto" chooses among."""
+    return config.cinelet_auto_models or (config.default_models[task], *config.fallback_models[task])
 
 
 def make_registry(config: Config) -> BackendRegistry:

@@ -160,6 +160,7 @@ STATUS: tuple[tuple[type[CineletError], int], ...] = (
     (domain.FileSizeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (domain.ValidationError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (domain.ModelUnsupportedError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (domain.NoModelFitsError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (domain.ModelNotFoundError, HTTPStatus.NOT_FOUND),
     (domain.AuthenticationError, HTTPStatus.BAD_GATEWAY),
     (domain.PaymentRequiredError, HTTPStatus.BAD_GATEWAY),

@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from cinelet.config.money import MoneyVariables
 from cinelet.config.scraping import ScrapingVariables
+from cinelet.config.selection import SelectionVariables
 from cinelet.config.speed import SpeedVariables
 from cinelet.config.values import ByteCount, Folder, HostLimits, HostTokens, Reference, References, Secret, StoreUrl
 from cinelet.domain.errors import ValidationError
@@ -60,7 +61,7 @@ class _NamesFromEnvironment(type(BaseSettings)):  # type: ignore[misc]  # pydant
         super().__setattr__(name, value)
 
 
-class Config(SpeedVariables, MoneyVariables, ScrapingVariables, metaclass=_NamesFromEnvironment):
+class Config(SpeedVariables, MoneyVariables, ScrapingVariables, SelectionVariables, metaclass=_NamesFromEnvironment):
     """The settings. Raises `ValidationError`, one line that names the variable, where a value is wrong."""
 
     model_config = SettingsConfigDict(

@@ -128,7 +128,7 @@ class Context:
 
     Safe to use from any thread. `folder` exists, is empty at the start, and is removed by its maker. `deadline_seconds`
     counts from construction. `handle` is what an earlier process saved, or None. `previews`: whether somebody would
-    look at pictures of what is being made.
+    look at pictures of what is being made. `queue`: whose worker does this; what another's runs is chosen last.
     """
 
     def __init__(
@@ -140,10 +140,12 @@ class Context:
         on_handle: Callable[[Handle | None], Awaitable[None]] | None = None,
         handle: Handle | None = None,
         previews: bool = False,
+        queue: str | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder = folder
         self.previews = previews
+        self.queue = queue
         self._shared = _Shared(handle)
         self._monotonic = monotonic
         self._deadline = None if deadline_seconds is None else monotonic() + deadline_seconds

@@ -6,6 +6,7 @@ CineletError
 │   └── FileSizeError(size, limit, kind)
 ├── ProcessingError(message, stage)                the work failed after it began
 ├── ModelUnsupportedError(message, model)          the model exists and cannot do this here
+├── NoModelFitsError(models)                       none of the models may be tried; nothing was sent
 ├── CapacityError(message)                         no room now: queue, memory, disk
 ├── DeviceLostError(message)                       the GPU answers no more; its process must end
 ├── DeadlineExceededError(message)
@@ -106,6 +107,21 @@ class ModelUnsupportedError(CineletError):
 
     def facts(self) -> dict[str, Any]:
         return {"model": self.model}
+
+
+class NoModelFitsError(CineletError):
+    """None of the models that might be tried fits the request; `models` maps each to the reason. Nothing was sent."""
+
+    code = "no_model_fits"
+
+    def __init__(self, models: Mapping[str, str]) -> None:
+        each = "; ".join(f"{model}: {reason}" for model, reason in models.items())
+        told = each or "there is none to choose from; name one, or set CINELET_AUTO_MODELS"
+        super().__init__(f"No model fits this request, and nothing was sent: {told}")
+        self.models = dict(models)
+
+    def facts(self) -> dict[str, Any]:
+        return {"models": self.models}
 
 
 class CapacityError(CineletError):

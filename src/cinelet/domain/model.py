@@ -9,6 +9,7 @@ local:./directory               this machine, a directory
 https://host/path               a dedicated Inference Endpoint
 openai:name@https://host/v1     another engine that serves /v1/videos
 embedded                        the small model inside the package
+auto                            the best of some models, by how they perform
 scheme:anything                 a plugin's scheme (entry point group cinelet.backends)
 ```
 """
@@ -23,7 +24,7 @@ from urllib.parse import urlsplit
 from cinelet.domain.errors import ValidationError
 
 MAX_REFERENCE_CHARACTERS = 500
-BUILT_IN_SCHEMES = ("hub", "hf", "local", "endpoint", "openai", "embedded")
+BUILT_IN_SCHEMES = ("hub", "hf", "local", "endpoint", "openai", "embedded", "auto")
 
 _NAME = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
 _HUB_ID = re.compile(rf"{_NAME}/{_NAME}")
@@ -31,7 +32,7 @@ _PROVIDER = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _SCHEME = re.compile(r"[a-z][a-z0-9_-]{0,29}")
 _GRAMMAR = (
     "use org/name, hf:org/name[:provider], local:org/name, local:./directory, https://endpoint, "
-    "openai:name@https://host/v1 or embedded"
+    "openai:name@https://host/v1, embedded or auto"
 )
 
 
@@ -56,8 +57,8 @@ class ModelReference:
         reference = text.strip()
         if not reference or len(reference) > MAX_REFERENCE_CHARACTERS or not reference.isprintable():
             raise _refused(reference, "it is empty, too long or not printable")
-        if reference == "embedded":
-            return cls("embedded", "embedded")
+        if reference in {"embedded", "auto"}:
+            return cls(reference, reference)
         if reference.startswith(("https://", "http://")):
             return cls("endpoint", reference, url=_checked_url(reference, reference))
         if _HUB_ID.fullmatch(reference):
@@ -84,14 +85,14 @@ class ModelReference:
                 if not name or not at:
                     raise _refused(reference, "an engine is written openai:name@https://host/v1")
                 return cls("openai", name, url=_checked_url(url, reference))
-            case "hub" | "endpoint" | "embedded":
+            case "hub" | "endpoint" | "embedded" | "auto":
                 raise _refused(reference, f"{scheme}: is not a scheme")
             case _:
                 return cls(scheme, rest)
 
     def __str__(self) -> str:
         match self.scheme:
-            case "hub" | "endpoint" | "embedded":
+            case "hub" | "endpoint" | "embedded" | "auto":
                 return self.name
             case "hf":
                 return f"hf:{self.name}:{self.provider}" if self.provider else f"hf:{self.name}"
@@ -99,6 +100,10 @@ class ModelReference:
                 return f"openai:{self.name}@{self.url}"
             case _:
                 return f"{self.scheme}:{self.name}"
+
+
+AUTO = ModelReference("auto", "auto")
+"""Stands for the models that may be chosen among."""
 
 
 def _refused(reference: str, why: str) -> ValidationError:

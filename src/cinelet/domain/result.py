@@ -53,7 +53,8 @@ class Attempt:
 
     provider: who ran it, where that is not this machine. request_id: the provider's name for it. cost: in the price
     table's currency, None where nobody knows. may_be_billed: it failed after its host had or may have taken the work.
-    telling: whether its end says something about the model, and not only about the request, the caller or us.
+    why: it was tried in its place, where there was a choice. telling: whether its end says something about the model,
+    and not only about the request, the caller or us.
     """
 
     model: str
@@ -63,6 +64,7 @@ class Attempt:
     request_id: str | None = None
     cost: float | None = None
     may_be_billed: bool = False
+    why: str | None = None
     telling: bool = True
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,6 +75,7 @@ class Attempt:
             "error": self.error,
             "provider": self.provider,
             "request_id": self.request_id,
+            "why": self.why,
             "cost": self.cost,
             "may_be_billed": self.may_be_billed,
         }

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Mapping, Sequence
 
-from cinelet.domain.errors import CineletError, ValidationError
+from cinelet.domain.errors import CineletError, NoModelFitsError, ValidationError
 from cinelet.domain.request import Task, VideoRequest, make_request
 from cinelet.jobs.batch import NewLine, SentLine
 from cinelet.jobs.batch_ledger import BatchLedger, lock_images
@@ -106,16 +106,23 @@ class BatchQueue:
                 try:
                     assert line.image is not None  # noqa: S101  (these are the lines that have one)
                     work = self._resolved(line, await line.image())
-                except ValidationError as error:
+                    queue = await self._queue.queue_for(work)
+                except (ValidationError, NoModelFitsError) as error:
                     return _bad(line, error)
                 stored = await self._queue.stored(work)
                 images.add(stored[IMAGE_KEY])
-                return await self._new(line, work, stored)
+                return await self._new(line, work, stored, queue)
 
         async def without_images() -> list[NewLine]:
             # Thousands of them would stop the event loop for a second.
             resolved = await asyncio.to_thread(lambda: [self._plain(line) for line in lines if line.image is None])
-            return [line if isinstance(line, NewLine) else await self._new(*line) for line in resolved]
+            return [line if isinstance(line, NewLine) else await text(*line) for line in resolved]
+
+        async def text(line: SentLine, work: VideoRequest, stored: Mapping[str, object]) -> NewLine:
+            try:
+                return await self._new(line, work, stored, await self._queue.queue_for(work))
+            except NoModelFitsError as error:
+                return _bad(line, error)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -140,13 +147,13 @@ class BatchQueue:
         task = Task.TEXT_TO_VIDEO if image is None else Task.IMAGE_TO_VIDEO
         return self._service.resolved(make_request(task=task, image=image, **line.values))
 
-    async def _new(self, line: SentLine, work: VideoRequest, stored: Mapping[str, object]) -> NewLine:
+    async def _new(self, line: SentLine, work: VideoRequest, stored: Mapping[str, object], queue: str) -> NewLine:
         return NewLine(
             line.number,
             line.custom_id,
             request=stored if line.webhook_url is None else {**stored, WEBHOOK_URL: line.webhook_url},
             requested_model=str(work.model),
-            queue=self._queue.queue_of(str(work.model)),
+            queue=queue,
             priority=line.priority,
             cache_key=await self._queue.cache_key(work),
             webhook_url=line.webhook_url,
@@ -166,7 +173,7 @@ class BatchQueue:
             raise StorageError(message) from error
 
 
-def _bad(line: SentLine, error: ValidationError) -> NewLine:
+def _bad(line: SentLine, error: CineletError) -> NewLine:
     return NewLine(line.number, line.custom_id, error.to_dict())
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from psycopg.rows import kwargs_row
 
+from cinelet.domain.model import AUTO
 from cinelet.domain.request import CHOICE_FIELDS
 from cinelet.jobs.database import Database
 from cinelet.jobs.generation import Generation
@@ -35,7 +36,8 @@ async def claim_companions(
     Nobody has been lost over any of them: of several that run together, one that kills its worker takes all with it.
     """
     common = alike(generation.request)
-    if most < 1 or common is None or generation.crashes:
+    # Each of those for "auto" may be made by another model.
+    if most < 1 or common is None or generation.crashes or generation.requested_model == str(AUTO):
         return []
     async with database.connection() as connection, connection.transaction():
         found = await connection.execute(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from cinelet.domain.selection import Selects
 from cinelet.jobs.batch_queue import BatchQueue
 from cinelet.jobs.courier import Courier
 from cinelet.jobs.database import SCHEMA, Database
@@ -17,6 +18,7 @@ from cinelet.jobs.events import Events
 from cinelet.jobs.ledger import JobLedger
 from cinelet.jobs.orders import Orders
 from cinelet.jobs.outcomes import Recorder
+from cinelet.jobs.performances import SharedKnowledge
 from cinelet.jobs.previews import Previews
 from cinelet.jobs.queue import JobQueue
 from cinelet.jobs.roster import Roster
@@ -87,6 +89,8 @@ class DurableJobs:
             self.ledger = JobLedger(self.database)
             self.store = await asyncio.to_thread(settings.open_store)
             self.service = await stack.enter_async_context(settings.make_service())
+            if isinstance(self.service.backend, Selects):
+                self.service.backend.learn_from(SharedKnowledge(self.database))
             self.events = await stack.enter_async_context(Events(self.database, self.ledger))
             self.deliveries = Deliveries(self.database)
             self.roster = Roster(self.database)

@@ -13,7 +13,7 @@ from cinelet.domain.video import VideoResult
 from cinelet.jobs.database import Database
 from cinelet.resilience.billing import priced
 from cinelet.resilience.hosts import host_of, name_of
-from cinelet.resilience.performance import Memory, Trial
+from cinelet.resilience.performance import Memory, Trial, trials
 from cinelet.resilience.prices import PriceTable
 
 KEPT_DAYS = 30
@@ -48,23 +48,14 @@ class Tried:
     memory: Memory = field(default_factory=Memory)
 
     def trials(self) -> Mapping[str, Trial]:
-        """Return what is to be learned, by model: of several attempts at one, the end of the last and the time of all.
-
-        A request that a host takes only when it is asked again is a success that took longer.
-        """
-        found: dict[str, Trial] = {}
-        for attempt in self.outcomes:
-            if attempt.succeeded is not None:
-                before = found[attempt.model].seconds if attempt.model in found else 0.0
-                seconds = before + attempt.seconds
-                found[attempt.model] = Trial(attempt.succeeded, seconds, attempt.video_seconds or 1.0)
-        return found
+        """Return what is to be learned, by model."""
+        return trials((one.model, one.succeeded, one.seconds, one.video_seconds) for one in self.outcomes)
 
     @property
     def values(self) -> dict[str, Any]:
         """What `ALSO` is given."""
         # In one order for all: two generations that end at once never wait for each other.
-        trials = sorted(self.trials().items())
+        learned = sorted(self.trials().items())
         return {
             "task": self.task,
             "half_life_seconds": self.memory.half_life_seconds,
@@ -77,10 +68,10 @@ class Tried:
             "video_seconds": [attempt.video_seconds for attempt in self.outcomes],
             "costs": [attempt.cost for attempt in self.outcomes],
             "currencies": [attempt.currency for attempt in self.outcomes],
-            "learned": [model for model, _ in trials],
-            "worked": [trial.succeeded for _, trial in trials],
-            "log_rates": [trial.log_rate if trial.succeeded else 0.0 for _, trial in trials],
-            "failed_seconds": [0.0 if trial.succeeded else trial.seconds for _, trial in trials],
+            "learned": [model for model, _ in learned],
+            "worked": [trial.succeeded for _, trial in learned],
+            "log_rates": [trial.log_rate if trial.succeeded else 0.0 for _, trial in learned],
+            "failed_seconds": [0.0 if trial.succeeded else trial.seconds for _, trial in learned],
         }
 
 

@@ -15,7 +15,9 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from cinelet.domain.errors import CapacityError, CineletError, ProcessingError, ValidationError
+from cinelet.domain.model import AUTO, ModelReference
 from cinelet.domain.request import VideoRequest, make_request
+from cinelet.domain.selection import selected
 from cinelet.jobs.database import Database
 from cinelet.jobs.generation import Generation
 from cinelet.jobs.ledger import IMAGE_KEY, VIDEO_KEY, Inserted, JobLedger
@@ -85,6 +87,7 @@ class JobQueue:
         self.check_webhook(webhook_url)
         work = self._service.resolved(request)
         await self.require_room()
+        queue = await self.queue_for(work)
         stored = await self.stored(work)
         if remixed_from is not None:
             stored[REMIXED_FROM] = remixed_from
@@ -103,7 +106,7 @@ class JobQueue:
                     stored,
                     owner=owner,
                     requested_model=str(work.model),
-                    queue=self.queue_of(str(work.model)),
+                    queue=queue,
                     idempotency_key=idempotency_key,
                     priority=priority,
                     not_before=not_before,
@@ -121,6 +124,17 @@ class JobQueue:
             # Somebody may have deleted the last generation with the same image just before; from now on nobody will.
             await self._kept_image(work.image)
         return inserted
+
+    async def queue_for(self, work: VideoRequest) -> str:
+        """Return the queue of a resolved request: of the model that would be chosen now, where it names none.
+
+        Raises `NoModelFitsError` where none fits, before anything is kept.
+        """
+        model = str(work.model)
+        if ModelReference.parse(model) == AUTO or work.max_cost is not None or work.max_seconds is not None:
+            selection = await selected(self._service.backend, work)
+            model = model if selection is None else str(selection.order[0].model)
+        return self.queue_of(model)
 
     async def require_room(self, count: int = 1) -> None:
         """Raise `CapacityError` where too much waits. Counted once a second, and always where it may be too much."""

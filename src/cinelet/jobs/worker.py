@@ -236,6 +236,7 @@ class Worker:
                 on_handle=self._keeper(generation),
                 handle=generation.handle,
                 previews=self._previews,
+                queue=generation.queue,
             ),
         )
         count_start(generation)

@@ -76,6 +76,13 @@ class BreakerBackend:
             now = self._clock.monotonic()
             return {key: self._state(circuit, now) for key, circuit in self._circuits.items()}
 
+    def rests_seconds(self, model: ModelReference) -> float:
+        """Return how long a model is left alone still, 0 where it would be asked."""
+        key = self._key(model)
+        with self._lock:
+            circuit = None if key is None else self._circuits.get(key)
+        return max(0.0, circuit.until - self._clock.monotonic()) if isinstance(circuit, Open) else 0.0
+
     async def capabilities(self, model: ModelReference) -> Capabilities:
         """Ask the backend."""
         return await self._backend.capabilities(model)

@@ -8,16 +8,21 @@ from dataclasses import dataclass
 
 from cinelet.domain.backend import Handle
 from cinelet.domain.errors import SubmissionUnknownError, ValidationError
-from cinelet.domain.model import ModelReference
+from cinelet.domain.model import AUTO, ModelReference
+from cinelet.domain.selection import Chosen
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model to try. `is_expanded` where it is one of the ways to do it, and not only their common name."""
+    """A model to try. `is_expanded` where it is one of the ways to do it, and not only their common name.
+
+    why: it has its place, where there was a choice.
+    """
 
     model: ModelReference
     is_fallback: bool
     is_expanded: bool = False
+    why: str | None = None
 
 
 def candidates(
@@ -31,9 +36,26 @@ def candidates(
     line = [Candidate(model, is_fallback=model != asked) for model in dict.fromkeys((asked, *fallbacks))]
     if resumed is None:
         return deque(line)
-    place = next((place for place, candidate in enumerate(line) if _is_way_of(candidate.model, resumed)), None)
+    place = next((place for place, candidate in enumerate(line) if is_way_of(candidate.model, resumed)), None)
     first = Candidate(resumed, is_fallback=place != 0, is_expanded=True)
     return deque([first, *line[place or 0 :]])
+
+
+def chosen_candidates(
+    asked: ModelReference, chosen: Sequence[Chosen], *, resumed: ModelReference | None
+) -> deque[Candidate]:
+    """Return what was chosen; a way that an earlier process had begun is gone on with, whatever would be chosen now."""
+    order = [
+        Candidate(
+            one.model, is_fallback=asked != AUTO and not is_way_of(asked, one.model), is_expanded=True, why=one.why
+        )
+        for one in chosen
+    ]
+    if resumed is not None:
+        is_fallback = asked != AUTO and not is_way_of(asked, resumed)
+        first = Candidate(resumed, is_fallback, is_expanded=True, why="goes on with the job that was begun there")
+        order = [first, *(candidate for candidate in order if candidate.model != resumed)]
+    return deque(order)
 
 
 def resumed_model(handle: Handle | None) -> ModelReference | None:
@@ -48,7 +70,7 @@ def resumed_model(handle: Handle | None) -> ModelReference | None:
         raise SubmissionUnknownError(f"{message}; {todo}") from error
 
 
-def _is_way_of(model: ModelReference, way: ModelReference) -> bool:
+def is_way_of(model: ModelReference, way: ModelReference) -> bool:
     """Tell whether `way` is among the references that `model` may be expanded to."""
     return (
         model.scheme in {"hub", way.scheme}

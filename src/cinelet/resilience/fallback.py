@@ -23,18 +23,21 @@ from cinelet.domain.errors import (
     HuggingFaceAPIError,
     ModelNotFoundError,
     ModelUnsupportedError,
+    NoModelFitsError,
     ProcessingError,
     SubmissionUnknownError,
     ValidationError,
 )
-from cinelet.domain.model import ModelReference
+from cinelet.domain.model import AUTO, ModelReference
 from cinelet.domain.request import Task, VideoRequest
 from cinelet.domain.result import Adjustment, Attempt
+from cinelet.domain.selection import Selection
 from cinelet.observability import metrics
 from cinelet.observability.logs import get_logger
 from cinelet.resilience.attempts import collect, collecting, count_attempts, failed, succeeded
-from cinelet.resilience.candidates import Candidate, candidates, resumed_model
+from cinelet.resilience.candidates import Candidate, candidates, chosen_candidates, is_way_of, resumed_model
 from cinelet.resilience.hosts import is_remote, may_be_remote
+from cinelet.resilience.selector import Selector
 
 Expand = Callable[[ModelReference, Task], Awaitable[Sequence[ModelReference]]]
 
@@ -55,6 +58,7 @@ class FallbackBackend:
 
     expand: lists the ways to run a model, the best first. fallbacks: the models of each task, in order, for requests
     that allow it and name a remote model or a plain Hub id: who names this machine or a plugin gets that or an error.
+    selector: where a request leaves a choice, says which models are tried in which order, instead of all that.
     attempt_seconds: for each attempt of a remote model; the caller's deadline counts as well. known_models: what the
     name of an unknown model is compared with.
     """
@@ -68,6 +72,7 @@ class FallbackBackend:
         clock: Clock,
         attempt_seconds: float | None = None,
         known_models: Iterable[str] = (),
+        selector: Selector | None = None,
     ) -> None:
         self._backend = backend
         self._expand = expand
@@ -76,10 +81,13 @@ class FallbackBackend:
         }
         self._clock = clock
         self._attempt_seconds = attempt_seconds
+        self._selector = selector
         self._known_models = {ModelReference.parse(model).name.lower(): model for model in known_models}
 
     async def capabilities(self, model: ModelReference) -> Capabilities:
-        """Ask about the model itself; no other one answers for it."""
+        """Ask about the model itself; no other one answers for it. "auto" can what any of its models can."""
+        if model == AUTO and self._selector is not None:
+            return await self._selector.capabilities_of_auto()
         try:
             return await self._backend.capabilities(model)
         except ModelNotFoundError as error:
@@ -102,12 +110,30 @@ class FallbackBackend:
             raise
         finally:
             count_attempts(attempts)
+            if self._selector is not None:
+                self._selector.learn(request, attempts)
+
+    async def select(self, request: VideoRequest) -> Selection:
+        """Return what would be tried, as `Selects` has it."""
+        if self._selector is None:
+            raise ModelUnsupportedError("This backend chooses no models; name one", str(request.model))
+        return await self._selector.select(request)
+
+    def learn_from(self, knowledge: object) -> None:
+        """Have what is known of models come from there."""
+        if self._selector is not None:
+            self._selector.knowledge = knowledge  # type: ignore[assignment]  # the protocol lies above the domain
 
     async def _first_that_can(self, request: VideoRequest, context: Context, attempts: list[Attempt]) -> GeneratedVideo:
         asked = ModelReference.parse(request.model or "")
-        may_fall_back = request.fallback and may_be_remote(asked)
         resumed = resumed_model(context.handle)
-        todo = candidates(asked, self._fallbacks.get(request.task, ()) if may_fall_back else (), resumed=resumed)
+        selection = await self._selection(request, context, resumed)
+        if selection is None:
+            may_fall_back = request.fallback and may_be_remote(asked)
+            todo = candidates(asked, self._fallbacks.get(request.task, ()) if may_fall_back else (), resumed=resumed)
+        else:
+            todo = chosen_candidates(asked, selection.order, resumed=resumed)
+            metrics.chosen(str(todo[0].model), selection.strategy)
         files_before = set(context.folder.iterdir())
         failures: list[tuple[ModelReference, CineletError]] = []
         while todo:
@@ -128,19 +154,22 @@ class FallbackBackend:
                         await context.save_handle(None)
                     video = await self._attempt(model, request, context)
                 except (GenerationCancelledError, ValidationError):
-                    attempts += collected  # no failure of this model's
+                    attempts += _explained(collected, candidate)  # no failure of this model's
                     raise
                 except CineletError as error:
                     failure = error if candidate.is_fallback else self._with_suggestion(error, model)
-                    attempts += collected or [failed(model, failure, seconds=self._clock.monotonic() - began)]
+                    tried = collected or [failed(model, failure, seconds=self._clock.monotonic() - began)]
+                    attempts += _explained(tried, candidate)
                     if isinstance(error, DeadlineExceededError) and context.remaining_seconds() == 0.0:
                         attempts[-1] = replace(attempts[-1], telling=False)  # the caller's time was over
                     _raise_if_final(error, candidate, context)
                 else:
-                    attempts += collected or [succeeded(model, video, seconds=self._clock.monotonic() - began)]
+                    tried = collected or [succeeded(model, video, seconds=self._clock.monotonic() - began)]
+                    attempts += _explained(tried, candidate)
                     if candidate.is_fallback:
                         metrics.fell_back(str(asked), video.model)
-                        note = _replacement(asked, video, failures)
+                    if candidate.is_fallback or asked == AUTO:
+                        note = _replacement(asked, video, failures, selection)
                         video = replace(video, adjustments=(note, *video.adjustments))
                     return replace(video, attempts=tuple(attempts))
             failures.append((model, failure))
@@ -149,6 +178,20 @@ class FallbackBackend:
             if context.remaining_seconds() == 0.0:
                 break
         raise _summary(failures)
+
+    async def _selection(
+        self, request: VideoRequest, context: Context, resumed: ModelReference | None
+    ) -> Selection | None:
+        """Return what is chosen; None where there is no choice."""
+        if self._selector is None or not self._selector.chooses(request):
+            return None
+        try:
+            return await watched(self._selector.select(request, queue=context.queue), context=context)
+        except NoModelFitsError:
+            if resumed is None:
+                raise
+            # It fitted when it began, and is paid for.
+            return Selection(request.prefer or "ordered", ())
 
     def condition(self) -> Condition:
         """Return how the backend is."""
@@ -199,10 +242,24 @@ def _raise_if_final(error: CineletError, candidate: Candidate, context: Context)
             raise SubmissionUnknownError(f"{message}; {todo}", provider=candidate.model.provider) from error
 
 
+def _explained(attempts: Iterable[Attempt], candidate: Candidate) -> list[Attempt]:
+    return [replace(attempt, why=candidate.why) for attempt in attempts]
+
+
 def _replacement(
-    asked: ModelReference, video: GeneratedVideo, failures: Sequence[tuple[ModelReference, CineletError]]
+    asked: ModelReference,
+    video: GeneratedVideo,
+    failures: Sequence[tuple[ModelReference, CineletError]],
+    selection: Selection | None,
 ) -> Adjustment:
-    """Return the note that another model made the video, and why."""
+    """Return the note that another model made the video, or one that was chosen, and why."""
+    if asked == AUTO:
+        how = selection.summary() if selection is not None and selection.order else "it was begun before"
+        failed_first = f"{failures[0][0]} failed ({_reason(failures[0][1])}); " if failures else ""
+        return Adjustment("model", "auto", video.model, f"{failed_first}{how}")
+    out = next((one.reason for one in selection.left_out if is_way_of(asked, one.model)), None) if selection else None
+    if out is not None and not failures:
+        return Adjustment("model", str(asked), video.model, f"{asked} was left out, so {video.model} was used: {out}")
     # A process that goes on with a fallback's job was not there when the first model failed.
     why = _reason(failures[0][1]) if failures else "it failed before this process took over"
     return Adjustment("model", str(asked), video.model, f"{asked} failed, so {video.model} was used: {why}")

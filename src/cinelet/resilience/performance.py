@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 LEAST_SECONDS = 1e-3
@@ -17,7 +18,7 @@ class Memory:
     """
 
     half_life_seconds: float = 6 * 3600.0
-    outcomes: float = 50.0
+    outcomes: float = 30.0
 
     def kept(self, seconds: float) -> float:
         """Return the share of evidence that is left after some time; a clock that jumped back adds none."""
@@ -36,6 +37,20 @@ class Trial:
     def log_rate(self) -> float:
         """The logarithm of the seconds for a second of video."""
         return math.log(max(self.seconds, LEAST_SECONDS) / max(self.video_seconds, LEAST_SECONDS))
+
+
+def trials(ended: Iterable[tuple[str, bool | None, float, float | None]]) -> dict[str, Trial]:
+    """Return what is to be learned, by model, of attempts: model, success, seconds, and seconds of video of a success.
+
+    An end that says nothing about its model has a success of None. Of several attempts at one model, the end of the
+    last counts, and the time of all: a request that a host took only when it was asked again took longer.
+    """
+    found: dict[str, Trial] = {}
+    for model, succeeded, seconds, video_seconds in ended:
+        if succeeded is not None:
+            before = found[model].seconds if model in found else 0.0
+            found[model] = Trial(succeeded, before + seconds, video_seconds or 1.0)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

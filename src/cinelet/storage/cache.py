@@ -18,7 +18,7 @@ from pathlib import Path
 from cinelet.clock import Clock
 from cinelet.domain.backend import Context
 from cinelet.domain.errors import CapacityError, CineletError, ValidationError
-from cinelet.domain.model import ModelReference
+from cinelet.domain.model import AUTO, ModelReference
 from cinelet.domain.progress import Stage
 from cinelet.domain.request import CacheMode, VideoRequest
 from cinelet.domain.video import VideoResult
@@ -267,7 +267,7 @@ class VideoCache:
 
 def _made_by(result: VideoResult, requested: str) -> bool:
     """Tell whether the requested model made it, on whichever provider, and not one that stepped in for it."""
-    if result.model == requested:
+    if requested == str(AUTO) or result.model == requested:
         return True
     try:
         made, asked = ModelReference.parse(result.model), ModelReference.parse(requested)

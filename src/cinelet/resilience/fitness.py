@@ -1,0 +1,32 @@
+"""Whether a model can do what a request asks for, by what is known of it without loading it."""
+
+from __future__ import annotations
+
+from cinelet.domain.backend import Capabilities
+from cinelet.domain.request import VideoRequest
+
+_DECIDING = (
+    "negative_prompt", "duration", "num_inference_steps", "guidance_scale", "seed", "width", "height", "lora",
+    "upscaler",
+)  # fmt: skip
+"""Fields that not every model has a use for; who gives one wants it to count."""
+
+
+def unfit(request: VideoRequest, capabilities: Capabilities, *, strict: bool) -> str | None:
+    """Return why a model cannot do it, or None where it can or nobody knows.
+
+    strict: whether what was given must have an effect, as others may honour it; else it is adjusted and reported.
+    """
+    if capabilities.tasks and request.task not in capabilities.tasks:
+        return f"it does no {request.task}"
+    if not strict:
+        return None
+    given = request.model_dump(include={*_DECIDING}, exclude_defaults=True)
+    if capabilities.parameters:
+        ignored = [name for name in _DECIDING if name in given and name not in capabilities.parameters]
+        if ignored:
+            return f"it does not honour {', '.join(ignored)}"
+    multiple = capabilities.size_multiple
+    if request.width and request.height and multiple and (request.width % multiple or request.height % multiple):
+        return f"it makes sides in steps of {multiple}, not {request.width}x{request.height}"
+    return None
