@@ -133,7 +133,6 @@ class FallbackBackend:
             todo = candidates(asked, self._fallbacks.get(request.task, ()) if may_fall_back else (), resumed=resumed)
         else:
             todo = chosen_candidates(asked, selection.order, resumed=resumed)
-            metrics.chosen(str(todo[0].model), selection.strategy)
         files_before = set(context.folder.iterdir())
         failures: list[tuple[ModelReference, CineletError]] = []
         while todo:
@@ -166,8 +165,6 @@ class FallbackBackend:
                 else:
                     tried = collected or [succeeded(model, video, seconds=self._clock.monotonic() - began)]
                     attempts += _explained(tried, candidate)
-                    if candidate.is_fallback:
-                        metrics.fell_back(str(asked), video.model)
                     if candidate.is_fallback or asked == AUTO:
                         note = _replacement(asked, video, failures, selection)
                         video = replace(video, adjustments=(note, *video.adjustments))
@@ -186,12 +183,14 @@ class FallbackBackend:
         if self._selector is None or not self._selector.chooses(request):
             return None
         try:
-            return await watched(self._selector.select(request, queue=context.queue), context=context)
+            selection = await watched(self._selector.select(request, queue=context.queue), context=context)
         except NoModelFitsError:
             if resumed is None:
                 raise
             # It fitted when it began, and is paid for.
             return Selection(request.prefer or "ordered", ())
+        metrics.chosen(str(selection.order[0].model), selection.strategy)
+        return selection
 
     def condition(self) -> Condition:
         """Return how the backend is."""
@@ -252,11 +251,12 @@ def _replacement(
     failures: Sequence[tuple[ModelReference, CineletError]],
     selection: Selection | None,
 ) -> Adjustment:
-    """Return the note that another model made the video, or one that was chosen, and why."""
+    """Return the note that another model made the video, or one that was chosen, and why; count it."""
     if asked == AUTO:
         how = selection.summary() if selection is not None and selection.order else "it was begun before"
         failed_first = f"{failures[0][0]} failed ({_reason(failures[0][1])}); " if failures else ""
         return Adjustment("model", "auto", video.model, f"{failed_first}{how}")
+    metrics.fell_back(str(asked), video.model)
     out = next((one.reason for one in selection.left_out if is_way_of(asked, one.model)), None) if selection else None
     if out is not None and not failures:
         return Adjustment("model", str(asked), video.model, f"{asked} was left out, so {video.model} was used: {out}")
