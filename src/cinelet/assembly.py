@@ -144,6 +144,7 @@ def durable_jobs(config: Config | None = None, *, max_connections: int = 10) -> 
         together=batch_size(config),
         previews=config.cinelet_previews,
         preload=config.cinelet_preload,
+        fallbacks=config.fallback_models,
     )
     return DurableJobs(settings, max_connections=max_connections)
 
@@ -219,8 +220,7 @@ def missing_packages() -> list[str]:
 
 
 def _diffusers_backend(config: Config) -> Backend:
-    missing = missing_packages()
-    if missing:
+    if missing := missing_packages():
         message = (
             f"Running models on this machine needs {', '.join(missing)}; install with: pip install 'cinelet[local]'"
         )
