@@ -164,6 +164,7 @@ def durable_jobs(config: Config | None = None, *, max_connections: int = 10) -> 
         previews=config.cinelet_previews,
         preload=config.cinelet_preload,
         recorder=Recorder(Memory(half_life_seconds=config.cinelet_performance_half_life)),
+        fallbacks=config.fallback_models,
     )
     return DurableJobs(settings, max_connections=max_connections)
 
@@ -265,8 +266,7 @@ def missing_packages() -> list[str]:
 
 
 def _diffusers_backend(config: Config) -> Backend:
-    missing = missing_packages()
-    if missing:
+    if missing := missing_packages():
         message = (
             f"Running models on this machine needs {', '.join(missing)}; install with: pip install 'cinelet[local]'"
         )

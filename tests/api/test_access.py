@@ -308,7 +308,7 @@ def test_what_is_only_repeated_is_no_more_than_before(make_key: MakeKey) -> None
     assert len(ids) == 1
 
 
-def test_seconds_of_video_a_day_are_not_given_back_by_deleting(make_key: MakeKey) -> None:
+def test_seconds_of_video_a_day_come_back_where_there_is_no_video(make_key: MakeKey) -> None:
     _, client = make_key("daily", video_seconds_per_day=5)
     first = ask(client)
     assert first.headers["ratelimit"] == '"video-seconds";r=3;t=86400'
@@ -316,6 +316,7 @@ def test_seconds_of_video_a_day_are_not_given_back_by_deleting(make_key: MakeKey
     where = f"/v1/generations/{first.json()['id']}"
     client.post(f"{where}/cancel")
     assert client.delete(where).status_code == 204
+    assert ask(client).status_code == 202
     refused = ask(client)
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limited")
     assert 86_300 < int(refused.headers["retry-after"]) <= 86_400

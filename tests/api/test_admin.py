@@ -246,12 +246,21 @@ def test_keys_are_shown_with_what_their_owners_used_and_without_any_secret(
         assert reply.status_code == 200
         newest, oldest = reply.json()["data"]
         assert (newest["id"], newest["name"], newest["owner"]) == (shop.id, "shop", "shop")
-        assert newest["limits"] == {"requests_per_minute": 90, "running": 8, "video_seconds_per_day": None}
-        assert newest["use"] == {"generations": 3, "video_seconds": 6}
+        assert newest["limits"] == {
+            "requests_per_minute": 90,
+            "running": 8,
+            "video_seconds_per_day": None,
+            "budget_per_day": None,
+            "currency": None,
+        }
+        assert newest["use"] == {"generations": 3, "video_seconds": 4, "cost": 0, "currency": "USD"}
         assert newest["created_at"] == shop.created_at.timestamp()
         assert newest["last_used_at"] >= newest["created_at"]
         assert newest["revoked_at"] is None
-        assert (oldest["role"], oldest["use"]) == ("admin", {"generations": 0, "video_seconds": 0})
+        assert (oldest["role"], oldest["use"]) == (
+            "admin",
+            {"generations": 0, "video_seconds": 0, "cost": 0, "currency": "USD"},
+        )
         for secret in (root_secret, shop_secret):
             digest = hashlib.sha256(secret.encode())
             assert not [one for one in (secret, secret[4:20], digest.hexdigest(), "swordfish") if one in reply.text]

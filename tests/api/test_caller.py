@@ -13,7 +13,9 @@ from cinelet.jobs.keys import REMEMBERED_SECONDS, Keys, Role
 from cinelet.testing import FakeBackend
 from tests.api.served import SHORT, Served
 
-UNLIMITED = {"requests_per_minute": None, "running": None, "video_seconds_per_day": None}
+UNLIMITED = dict.fromkeys(
+    ("requests_per_minute", "running", "video_seconds_per_day", "budget_per_day", "currency"), None
+)
 
 
 @pytest.fixture
@@ -53,7 +55,13 @@ def test_no_web_site_is_an_administrator_through_its_visitors_browser(served: Se
 
 @pytest.mark.parametrize("role", Role)
 def test_a_key_is_told_its_owner_its_role_and_its_limits(served: Served, role: Role) -> None:
-    limits = {"requests_per_minute": 60, "running": 4, "video_seconds_per_day": 3600}
+    limits = {
+        "requests_per_minute": 60,
+        "running": 4,
+        "video_seconds_per_day": 3600,
+        "budget_per_day": 2.5,
+        "currency": "EUR",
+    }
     key = created(served, "site", owner="shop", role=role, **limits)
     me = {"object": "caller", "owner": "shop", "role": role, "needs_key": True, "limits": limits}
     assert served.client.get("/v1/me", headers=key).json() == me

@@ -55,6 +55,20 @@ def test_a_key_is_shown_once_and_then_only_listed(cinelet: Command) -> None:
     assert key["id"] in made.err
 
 
+def test_a_budget_is_in_the_currency_of_the_prices(
+    cinelet: Command, bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warned = cinelet("keys", "create", "early", "--budget-per-day", "5")
+    assert "no price is known here (CINELET_PRICES), so whatever this key asks for is refused" in warned.err
+    (bare / "prices.toml").write_text('currency = "EUR"\n[local]\nper_video = 0.5')
+    monkeypatch.setenv("CINELET_PRICES", "prices.toml")
+    assert "CINELET_PRICES" not in cinelet("keys", "create", "site", "--budget-per-day", "2.50").err
+    site, early = cinelet("keys", "list", "--json").json
+    assert (site["budget_per_day"], site["currency"]) == (2.5, "EUR")
+    assert (early["budget_per_day"], early["currency"]) == (5, "USD")
+    assert "never used, 2.5 EUR/day" in cinelet("keys", "list").out
+
+
 def test_a_revoked_key_stays_listed_as_such(cinelet: Command) -> None:
     assert cinelet("keys", "list").err == "no keys\n"
     cinelet("keys", "create", "site")
@@ -72,6 +86,21 @@ def test_a_revoked_key_stays_listed_as_such(cinelet: Command) -> None:
             "There is no role 'owner'; the roles are read, generate, admin",
         ),
         (("keys", "create", ""), 2, "The key cannot be made: name: Must be 1-100 printable characters"),
+        (
+            ("keys", "create", "x", "--budget-per-day", "0"),
+            2,
+            "The key cannot be made: budget_per_day: Must be between 0.000001 and 2,147,483,647",
+        ),
+        (
+            ("keys", "create", "x", "--budget-per-day", "nan"),
+            2,
+            "The key cannot be made: budget_per_day: Must be between",
+        ),
+        (
+            ("keys", "create", "x", "--budget-per-day", "0.0000001"),
+            2,
+            "The key cannot be made: budget_per_day: Must be between",
+        ),
         (("keys", "create", "x", "--running", "0"), 2, "Invalid value for '--running'"),
         (("keys", "revoke", "key_nothing"), 1, "There is no key 'key_nothing'"),
         (("serve", "--host", "0.0.0.0"), 2, "Everybody who reaches 0.0.0.0 could use this service, as there is no key"),

@@ -14,6 +14,7 @@ from cinelet.domain.request import Task, VideoRequest
 from cinelet.jobs.durable import DurableJobs, Settings
 from cinelet.jobs.generation import Generation
 from cinelet.jobs.worker import Worker
+from cinelet.resilience import PriceTable
 from cinelet.service import VideoService
 from cinelet.storage.blobs import open_store
 from cinelet.storage.cache import VideoCache
@@ -131,6 +132,8 @@ def run_shop(
     max_waiting: int = 1000,
     allow_private_webhooks: bool = False,
     preload: Sequence[str] = (),
+    prices: PriceTable | None = None,
+    fallbacks: Mapping[Task, Sequence[str]] | None = None,
 ) -> Any:
     """Open everything, run a coroutine with it, and close everything."""
 
@@ -141,6 +144,7 @@ def run_shop(
             default_models=dict.fromkeys(Task, "hf:org/model:fal-ai"),
             cache=VideoCache(store, max_bytes=10**9) if cache else None,
             previews=previews,
+            prices=prices,
         )
 
     settings = Settings(
@@ -153,6 +157,7 @@ def run_shop(
         allow_private_webhooks=allow_private_webhooks,
         schema=schema,
         preload=preload,
+        fallbacks=fallbacks or {},
     )
 
     async def opened() -> Any:

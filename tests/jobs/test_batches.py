@@ -217,8 +217,8 @@ def test_lines_that_are_no_generations_yet_count_against_limits(with_shop):
     async def work(shop: Shop):
         async def found() -> tuple[int, float]:
             async with shop.jobs.database.connection() as connection:
-                used = await within_a_day(connection, OWNER, limit=1)
-                return await unfinished(connection, OWNER, at_most=99), used.video_seconds
+                used = await within_a_day(connection, OWNER, "video_seconds", limit=1)
+                return await unfinished(connection, OWNER, at_most=99), used.amount
 
         await submitted(shop, lines_of("a", "b", "c"))
         before = await found()

@@ -48,6 +48,11 @@ class Caller:
         """What is to look at a generation of his while it is made, if anything."""
         return self.allowance.admit if self.allowance is not None and self.allowance.limits_generations else None
 
+    @property
+    def budget_currency(self) -> str | None:
+        """What his budget is in, if he has one: then all that he asks for must have a cost that is known."""
+        return None if self.allowance is None else self.allowance.limits.currency
+
 
 ANYBODY = Caller(LOCAL_OWNER, Role.GENERATE, needs_key=False)
 """Whoever asks where everybody is served."""

@@ -12,7 +12,7 @@ from cinelet.jobs.keys import ApiKey
 from cinelet.jobs.load import QueueLoad
 from cinelet.jobs.orders import LOCAL_QUEUE
 from cinelet.jobs.roster import KnownWorker
-from cinelet.jobs.usage import Asked
+from cinelet.jobs.usage import Used
 from cinelet.jobs.worker import REMOTE_QUEUE
 
 
@@ -105,10 +105,15 @@ class WorkerList(_View):
 
 
 class Use(_View):
-    """What was asked for within 24 hours, whatever became of it."""
+    """What was asked for within 24 hours, and what of it counts against limits."""
 
     generations: int
+    """Whatever became of them."""
     video_seconds: float
+    """Reserved for what waits or runs, and of what was made."""
+    cost: float
+    """The same, where it is known."""
+    currency: str
 
 
 class KeyView(_View):
@@ -194,9 +199,9 @@ def worker_view(worker: KnownWorker) -> WorkerView:
     )
 
 
-def key_view(key: ApiKey, asked: Asked | None) -> KeyView:
-    """Return a key. Not whom it tells: such an address may hold a password of its receiver."""
-    use = asked or Asked()
+def key_view(key: ApiKey, used: Used | None, *, currency: str) -> KeyView:
+    """Return a key. Not whom it tells: such an address may hold a password of its receiver. currency: of its use."""
+    use = used or Used()
     return KeyView(
         id=key.id,
         name=key.name,
@@ -206,5 +211,5 @@ def key_view(key: ApiKey, asked: Asked | None) -> KeyView:
         created_at=key.created_at.timestamp(),
         last_used_at=key.last_used_at and key.last_used_at.timestamp(),
         revoked_at=key.revoked_at and key.revoked_at.timestamp(),
-        use=Use(generations=use.generations, video_seconds=use.video_seconds),
+        use=Use(generations=use.generations, video_seconds=use.video_seconds, cost=use.cost, currency=currency),
     )

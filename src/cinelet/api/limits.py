@@ -1,4 +1,4 @@
-"""What a key may use: requests a minute, generations at once, seconds of video a day; and the headers that say so.
+"""What a key may use: requests a minute, generations at once, video and money a day; and the headers that say so.
 
 The headers are those of draft-ietf-httpapi-ratelimit-headers-10: `RateLimit-Policy` says what is granted, `RateLimit`
 what is left of it.
@@ -15,11 +15,14 @@ from pydantic import BaseModel, ConfigDict
 
 from cinelet.api.errors import BUSY_SECONDS, LimitReachedError
 from cinelet.clock import Clock, SystemClock
+from cinelet.domain.money import DECIMALS, money
 from cinelet.jobs.keys import ApiKey
 from cinelet.jobs.usage import DAY_SECONDS, lock_owner, unfinished, within_a_day
 
 MINUTE_SECONDS = 60
-_REQUESTS, _RUNNING, _VIDEO_SECONDS = "requests", "running", "video-seconds"
+_REQUESTS, _RUNNING, _VIDEO_SECONDS, _BUDGET = "requests", "running", "video-seconds", "budget"
+_THOUSANDTHS = 1000
+"""Headers have whole numbers only, so a budget is told in thousandths of its currency."""
 
 
 class KeyLimits(BaseModel):
@@ -31,6 +34,10 @@ class KeyLimits(BaseModel):
     running: int | None = None
     """Generations of the owner that wait or run."""
     video_seconds_per_day: int | None = None
+    budget_per_day: float | None = None
+    """What the owner's videos may cost in 24 hours."""
+    currency: str | None = None
+    """Of the budget."""
 
     @classmethod
     def of(cls, key: ApiKey) -> Self:
@@ -39,6 +46,8 @@ class KeyLimits(BaseModel):
             requests_per_minute=key.requests_per_minute,
             running=key.running,
             video_seconds_per_day=key.video_seconds_per_day,
+            budget_per_day=key.budget_per_day,
+            currency=key.currency,
         )
 
 
@@ -99,7 +108,8 @@ class Allowance:
     @property
     def limits_generations(self) -> bool:
         """Whether `admit` has anything to look at."""
-        return self._key.running is not None or self._key.video_seconds_per_day is not None
+        key = self._key
+        return any(limit is not None for limit in (key.running, key.video_seconds_per_day, key.budget_per_day))
 
     async def admit(self, connection: AsyncConnection[Any]) -> None:
         """Raise `LimitReachedError` where the owner has too much, with what this transaction has made counted in."""
@@ -112,12 +122,23 @@ class Allowance:
                 message = f"{key.running} generations wait or run, which is the most for this key"
                 raise LimitReachedError(f"{message}; try again when one has ended", retry_after=BUSY_SECONDS)
         if key.video_seconds_per_day is not None:
-            used = await within_a_day(connection, key.owner, limit=key.video_seconds_per_day)
-            self.left[_VIDEO_SECONDS] = max(0, int(key.video_seconds_per_day - used.video_seconds)), DAY_SECONDS
-            if used.video_seconds > key.video_seconds_per_day:
+            used = await within_a_day(connection, key.owner, "video_seconds", limit=key.video_seconds_per_day)
+            self.left[_VIDEO_SECONDS] = max(0, int(key.video_seconds_per_day - used.amount)), DAY_SECONDS
+            if used.amount > key.video_seconds_per_day:
                 self.left[_VIDEO_SECONDS] = 0, used.fits_in_seconds
                 message = f"This key may ask for {key.video_seconds_per_day} seconds of video in 24 hours"
                 raise LimitReachedError(f"{message}; try again later", retry_after=used.fits_in_seconds)
+        if key.budget_per_day is not None:
+            await self._admit_cost(connection, key.owner, key.budget_per_day, str(key.currency))
+
+    async def _admit_cost(self, connection: AsyncConnection[Any], owner: str, budget: float, currency: str) -> None:
+        used = await within_a_day(connection, owner, "cost", limit=budget)
+        self.left[_BUDGET] = max(0, int(round((budget - used.amount) * _THOUSANDTHS, DECIMALS))), DAY_SECONDS
+        if used.amount > budget:
+            self.left[_BUDGET] = 0, used.fits_in_seconds
+            message = f"This key may spend {money(budget, currency)} in 24 hours, and this would make it"
+            why = f"{message} {money(used.amount, currency)}, with what is reserved for videos that wait or run"
+            raise LimitReachedError(f"{why}; try again later", retry_after=used.fits_in_seconds)
 
     def headers(self) -> dict[str, str]:
         """Return what is granted, and what is known to be left of it; nothing where there is no limit."""
@@ -126,6 +147,10 @@ class Allowance:
             _REQUESTS: (key.requests_per_minute, f";w={MINUTE_SECONDS}"),
             _RUNNING: (key.running, ';qu="concurrent-requests"'),
             _VIDEO_SECONDS: (key.video_seconds_per_day, f';w={DAY_SECONDS};qu="video-seconds"'),
+            _BUDGET: (
+                None if key.budget_per_day is None else int(round(key.budget_per_day * _THOUSANDTHS, DECIMALS)),
+                f';w={DAY_SECONDS};qu="milli-{str(key.currency).lower()}"',
+            ),
         }
         granted = [f'"{name}";q={quota}{more}' for name, (quota, more) in policies.items() if quota is not None]
         left = [f'"{name}";r={count};t={math.ceil(seconds)}' for name, (count, seconds) in self.left.items()]

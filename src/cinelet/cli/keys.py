@@ -33,16 +33,23 @@ def create(
     video_seconds_per_day: Annotated[
         int | None, typer.Option(min=1, help="At most so many seconds of video in 24 hours.")
     ] = None,
+    budget_per_day: Annotated[
+        float | None, typer.Option(help="At most so much money in 24 hours, in the currency of CINELET_PRICES.")
+    ] = None,
     webhook: Annotated[str | None, typer.Option(help="Address that is told when what it makes has ended.")] = None,
 ) -> None:
     """Make a key and print its secret, which is shown this once."""
+    from cinelet.config import Config
     from cinelet.jobs.keys import Role
+    from cinelet.resilience.prices import PriceTable
 
     if role not in set(Role):
         raise ValidationError(f"There is no role {role!r:.60}; the roles are {', '.join(Role)}", {"role": "Unknown"})
 
     if webhook is not None:
         _require_address(webhook)
+
+    prices = Config().price_table()
 
     async def created(keys: Keys) -> None:
         key, secret = await keys.create(
@@ -52,9 +59,13 @@ def create(
             requests_per_minute=requests_per_minute,
             running=running,
             video_seconds_per_day=video_seconds_per_day,
+            budget_per_day=budget_per_day,
+            currency=prices.currency,
             webhook_url=webhook,
         )
         typer.echo(f"{key.id}: {key.role} for {key.owner}; keep the secret, it is not shown again", err=True)
+        if budget_per_day is not None and prices == PriceTable():
+            typer.echo("no price is known here (CINELET_PRICES), so whatever this key asks for is refused", err=True)
         typer.echo(secret)
 
     _with_keys(created)
@@ -149,6 +160,7 @@ def _line(key: ApiKey) -> str:
             (key.requests_per_minute, "requests/minute"),
             (key.running, "at once"),
             (key.video_seconds_per_day, "s of video/day"),
+            (key.budget_per_day, f"{key.currency}/day"),
         )
         if limit is not None
     ]

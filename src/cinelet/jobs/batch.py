@@ -52,6 +52,7 @@ class NewLine:
     priority: int = 0
     cache_key: str | None = None
     webhook_url: str | None = field(default=None, repr=False)
+    reserved_cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,7 @@ class BatchLedger:
         await _copy(
             connection,
             "batch_requests (batch_id, line_number, generation_id, owner, request, requested_model, queue, priority,"
-            " cache_key, image_key, webhook_url, video_seconds, request_hash, folded)",
+            " cache_key, image_key, webhook_url, video_seconds, charged_cost, request_hash, folded)",
             (
                 (
                     values["id"],
@@ -118,6 +118,7 @@ class BatchLedger:
                     line.request.get(IMAGE_KEY),
                     line.webhook_url or standing_webhook_url,
                     asked_seconds(line.request),
+                    line.reserved_cost,
                     request_hash(line.request, line.requested_model),
                     folded_prompt(line.request),
                 )

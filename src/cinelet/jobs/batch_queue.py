@@ -45,12 +45,14 @@ class BatchQueue:
         idempotency_key: str | None = None,
         standing_webhook_url: str | None = None,
         admit: Admit | None = None,
+        budget_currency: str | None = None,
     ) -> tuple[str, bool]:
         """Accept a batch; return its id, and False where the idempotency key had made it before.
 
         It is durable when this returns: `ledger.make_generations` goes on from there, in this process or in a worker.
         sent_hash: of what the client sent. standing_webhook_url: who is told of the end of a line that names nobody.
-        Raises `ValidationError` where no line is good, and what `JobQueue.submit` raises; then nothing is made.
+        budget_currency: where there is a budget, and a line whose cost nobody knows is a bad one. Raises
+        `ValidationError` where no line is good, and what `JobQueue.submit` raises; then nothing is made.
         """
         if idempotency_key is not None:
             check_key(idempotency_key)
@@ -61,7 +63,7 @@ class BatchQueue:
         await self._queue.require_room(sum(line.error is None for line in lines))
         images: set[str] = set()
         try:
-            ready = await self._ready(lines, images)
+            ready = await self._ready(lines, images, budget_currency=budget_currency)
             count = _require_one(ready)
             async with self._database.connection() as connection, connection.transaction():
                 if images:
@@ -97,7 +99,9 @@ class BatchQueue:
             message = f"At most {MAX_IMAGES:,} lines of a batch have an image, and this one has {images:,}"
             raise ValidationError(message, {"requests": f"Must be at most {MAX_IMAGES} images"})
 
-    async def _ready(self, lines: Sequence[SentLine], images: set[str]) -> list[NewLine]:
+    async def _ready(
+        self, lines: Sequence[SentLine], images: set[str], *, budget_currency: str | None
+    ) -> list[NewLine]:
         """Return the lines as the ledger takes them, in their order; images: gets the keys of what is stored."""
         turns = asyncio.Semaphore(IMAGES_AT_ONCE)
 
@@ -106,23 +110,19 @@ class BatchQueue:
                 try:
                     assert line.image is not None  # noqa: S101  (these are the lines that have one)
                     work = self._resolved(line, await line.image())
-                    queue = await self._queue.queue_for(work)
-                except (ValidationError, NoModelFitsError) as error:
+                except ValidationError as error:
                     return _bad(line, error)
                 stored = await self._queue.stored(work)
                 images.add(stored[IMAGE_KEY])
-                return await self._new(line, work, stored, queue)
+                return await self._new(line, work, stored, budget_currency=budget_currency)
 
         async def without_images() -> list[NewLine]:
             # Thousands of them would stop the event loop for a second.
             resolved = await asyncio.to_thread(lambda: [self._plain(line) for line in lines if line.image is None])
-            return [line if isinstance(line, NewLine) else await text(*line) for line in resolved]
-
-        async def text(line: SentLine, work: VideoRequest, stored: Mapping[str, object]) -> NewLine:
-            try:
-                return await self._new(line, work, stored, await self._queue.queue_for(work))
-            except NoModelFitsError as error:
-                return _bad(line, error)
+            return [
+                line if isinstance(line, NewLine) else await self._new(*line, budget_currency=budget_currency)
+                for line in resolved
+            ]
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -147,7 +147,17 @@ class BatchQueue:
         task = Task.TEXT_TO_VIDEO if image is None else Task.IMAGE_TO_VIDEO
         return self._service.resolved(make_request(task=task, image=image, **line.values))
 
-    async def _new(self, line: SentLine, work: VideoRequest, stored: Mapping[str, object], queue: str) -> NewLine:
+    async def _new(
+        self, line: SentLine, work: VideoRequest, stored: Mapping[str, object], *, budget_currency: str | None
+    ) -> NewLine:
+        cost = None
+        try:
+            queue, chosen = await self._queue.chosen_for(work)
+            if budget_currency is not None:
+                cost = await self._queue.costs.of(stored, str(work.model), chosen)
+                self._queue.costs.require(cost, str(work.model), currency=budget_currency)
+        except (ValidationError, NoModelFitsError) as error:
+            return _bad(line, error)
         return NewLine(
             line.number,
             line.custom_id,
@@ -157,6 +167,7 @@ class BatchQueue:
             priority=line.priority,
             cache_key=await self._queue.cache_key(work),
             webhook_url=line.webhook_url,
+            reserved_cost=cost,
         )
 
     async def _require_stored(self, images: set[str]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from cinelet.domain.request import Task
 from cinelet.domain.selection import Selects
 from cinelet.jobs.batch_queue import BatchQueue
 from cinelet.jobs.courier import Courier
@@ -37,7 +38,7 @@ class Settings:
     deadline_seconds: for a generation, None for no limit. allow_private_webhooks: whether a receiver may be inside a
     network. together: how many local generations that are alike may be one run. previews: whether pictures of what is
     being made are shown. schema: of the database. preload: models that a worker for local models loads at its start.
-    recorder: of how attempts at models end.
+    recorder: of how attempts at models end. fallbacks: the models that may step in, for each task.
     """
 
     database_url: str | None
@@ -53,6 +54,7 @@ class Settings:
     schema: str = SCHEMA
     preload: Sequence[str] = ()
     recorder: Recorder = field(default_factory=Recorder)
+    fallbacks: Mapping[Task, Sequence[str]] = field(default_factory=dict)
 
 
 class DurableJobs:
@@ -101,6 +103,7 @@ class DurableJobs:
                 self.service,
                 queue_of=settings.queue_of,
                 max_waiting=settings.max_waiting,
+                fallbacks=settings.fallbacks,
                 allow_private_webhooks=settings.allow_private_webhooks,
             )
             self.previews = Previews(self.database, self.store, self.service)

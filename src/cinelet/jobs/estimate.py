@@ -29,6 +29,16 @@ class Wanted:
     steps: int | None = None
     size: tuple[int, int] | None = None
 
+    @classmethod
+    def of(cls, request: Mapping[str, Any]) -> Self:
+        """Return what a request is for, as the ledger keeps it."""
+        return cls(
+            duration=float(request.get("duration", _DURATION)),
+            fps=int(request.get("fps", _FPS)),
+            steps=request.get("num_inference_steps"),
+            size=(request["width"], request["height"]) if request.get("width") and request.get("height") else None,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -55,13 +65,7 @@ class Sample:
         timings, applied = result.get("timings") or {}, result.get("applied") or {}
         if result.get("cache") not in {"made", "off"} or not sum(timings.values()) > 0:
             return None
-        size = (request["width"], request["height"]) if request.get("width") and request.get("height") else None
-        wanted = Wanted(
-            duration=float(request.get("duration", _DURATION)),
-            fps=int(request.get("fps", _FPS)),
-            steps=request.get("num_inference_steps"),
-            size=size,
-        )
+        wanted = Wanted.of(request)
         width, _, height = str(result["resolution"]).partition("x")
         native_fps = float(applied.get("native_fps") or wanted.fps)
         return cls(

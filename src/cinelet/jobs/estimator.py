@@ -54,7 +54,7 @@ class Estimator:
     async def estimate(self, model: str, wanted: Wanted) -> Estimate:
         """Return how long a video takes. model: as `VideoService.resolved` names it."""
         async with self._database.connection() as connection:
-            return estimated(wanted, await _samples(connection, model), loaded=self._loaded(model))
+            return estimated(wanted, await latest_samples(connection, model), loaded=self._loaded(model))
 
     async def waiting(self, queue: str, *, priority: int = 0) -> float | None:
         """Return in how many seconds a new generation of a queue begins; None where nobody knows."""
@@ -72,7 +72,7 @@ class Estimator:
                 return None
             total = 0.0
             for model, video_seconds in seconds.items():
-                samples = await _samples(connection, model, at_most=SAMPLES_OF_THE_QUEUE)
+                samples = await latest_samples(connection, model, at_most=SAMPLES_OF_THE_QUEUE)
                 if not samples:
                     return None
                 total += video_seconds * median(sample.seconds_a_second for sample in samples)
@@ -86,7 +86,9 @@ class Estimator:
         return any(_name(one) == _name(model) for one in ready)
 
 
-async def _samples(connection: AsyncConnection[Any], model: str, *, at_most: int = MAX_SAMPLES) -> Sequence[Sample]:
+async def latest_samples(
+    connection: AsyncConnection[Any], model: str, *, at_most: int = MAX_SAMPLES
+) -> Sequence[Sample]:
     """Return what the latest videos of a model took, the newest first."""
     values = {"model": model, "rows": min(LOOKED_AT, 2 * at_most), "among": LOOKED_AT_BY_NAME}
     found = await (await connection.execute(_BY_MODEL, values)).fetchall()

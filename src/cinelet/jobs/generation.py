@@ -70,6 +70,14 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True)
+class Inserted:
+    """What an insert found. created: False where the idempotency key had made this generation before."""
+
+    generation: Generation
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Position:
     """A place in a list that is ordered by time; it stays right while generations come and go."""
 

@@ -12,6 +12,7 @@ import secrets
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, LiteralString
 
@@ -20,6 +21,7 @@ from psycopg.sql import SQL, Identifier, Placeholder
 
 from cinelet.clock import Clock, SystemClock
 from cinelet.domain.errors import ValidationError
+from cinelet.domain.money import DECIMALS, DEFAULT_CURRENCY
 from cinelet.jobs.database import Database
 from cinelet.jobs.errors import DatabaseError
 
@@ -51,8 +53,8 @@ class Role(StrEnum):
 class ApiKey:
     """A key without its secret. owner: of what it makes and sees. Limits: None for no limit.
 
-    running: how many generations of the owner may wait or run. video_seconds_per_day: of the owner, in any 24 hours.
-    webhook_url: who is told of the end of what it makes.
+    running: how many generations of the owner may wait or run. video_seconds_per_day, budget_per_day (in `currency`):
+    of the owner, in any 24 hours. webhook_url: who is told of the end of what it makes.
     """
 
     id: str
@@ -62,6 +64,8 @@ class ApiKey:
     requests_per_minute: int | None
     running: int | None
     video_seconds_per_day: int | None
+    budget_per_day: float | None
+    currency: str | None
     created_at: datetime
     revoked_at: datetime | None
     last_used_at: datetime | None
@@ -90,13 +94,19 @@ class Keys:
         requests_per_minute: int | None = None,
         running: int | None = None,
         video_seconds_per_day: int | None = None,
+        budget_per_day: float | None = None,
+        currency: str = DEFAULT_CURRENCY,
         webhook_url: str | None = None,
     ) -> tuple[ApiKey, str]:
-        """Make a key; return it and its secret, which nobody can see again. owner: by default the name."""
-        limits = {
+        """Make a key; return it and its secret, which nobody can see again. owner: by default the name.
+
+        currency: of the budget, if there is one.
+        """
+        limits: dict[str, float | None] = {
             "requests_per_minute": requests_per_minute,
             "running": running,
             "video_seconds_per_day": video_seconds_per_day,
+            "budget_per_day": None if budget_per_day is None else round(budget_per_day, DECIMALS),
         }
         _check({"name": name, **({} if owner is None else {"owner": owner})}, limits)
         secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
@@ -107,6 +117,7 @@ class Keys:
             "role": role.value,
             "secret_sha256": _sha256(secret),
             **limits,
+            "currency": None if budget_per_day is None else currency,
             "webhook_url": webhook_url,
         }
         statement = SQL("INSERT INTO api_keys ({}) VALUES ({}) RETURNING {}").format(
@@ -193,8 +204,9 @@ class Keys:
         return key
 
 
-def _key(*, role: str, **columns: Any) -> ApiKey:
-    return ApiKey(role=Role(role), **columns)
+def _key(*, role: str, budget_per_day: Decimal | None, **columns: Any) -> ApiKey:
+    budget = None if budget_per_day is None else float(budget_per_day)
+    return ApiKey(role=Role(role), budget_per_day=budget, **columns)
 
 
 def _found(*, used_again: bool, **columns: Any) -> tuple[ApiKey, bool]:
@@ -205,14 +217,15 @@ def _sha256(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("ascii")).digest()
 
 
-def _check(names: dict[str, str], limits: dict[str, int | None]) -> None:
+def _check(names: dict[str, str], limits: dict[str, float | None]) -> None:
     details: dict[str, str] = {}
     for name, text in names.items():
         if not (text.strip() == text and 0 < len(text) <= MAX_NAME_CHARACTERS and text.isprintable()):
             details[name] = f"Must be 1-{MAX_NAME_CHARACTERS} printable characters"
     for name, limit in limits.items():
         if limit is not None and not 0 < limit <= MAX_LIMIT:
-            details[name] = f"Must be between 1 and {MAX_LIMIT:,}"
+            least = f"{10**-DECIMALS:f}" if name == "budget_per_day" else "1"
+            details[name] = f"Must be between {least} and {MAX_LIMIT:,}"
     if details:
         message = "; ".join(f"{name}: {why}" for name, why in details.items())
         raise ValidationError(f"The key cannot be made: {message}", details)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +19,7 @@ from cinelet.domain.progress import Progress, Stage
 from cinelet.jobs.counting import count_end
 from cinelet.jobs.database import Database
 from cinelet.jobs.errors import ClaimLostError, IdempotencyConflictError
-from cinelet.jobs.generation import Generation, Page, Position, is_id, new_id
+from cinelet.jobs.generation import Generation, Inserted, Page, Position, is_id, new_id
 from cinelet.jobs.glimpses import COUNT, KEEP
 from cinelet.jobs.idempotency import check_key, is_storable, request_hash
 from cinelet.jobs.listing import listing
@@ -28,7 +27,7 @@ from cinelet.jobs.outcomes import ALSO, NOTHING_TRIED, Tried
 from cinelet.jobs.rows import CANCEL, COLUMNS, INSERT, RETURNING, as_json, generation_of, one
 from cinelet.jobs.searching import folded_prompt
 from cinelet.jobs.states import State
-from cinelet.jobs.usage import asked_seconds
+from cinelet.jobs.usage import CHARGE, asked_seconds, charge_of
 
 IMAGE_KEY, VIDEO_KEY = "image_key", "blob"
 """Of a request and of a result: where the bytes are in the store."""
@@ -39,14 +38,6 @@ _ELSEWHERE = [Stage.QUEUED.value, Stage.DENOISING.value]
 """Stages in which, with a handle, only a provider works."""
 _CLAIMED = " WHERE id = %(id)s AND attempt = %(attempt)s AND state = 'in_progress'"
 _FINAL = [state.value for state in State if state.final]
-
-
-@dataclass(frozen=True, slots=True)
-class Inserted:
-    """What an insert found. created: False where the idempotency key had made this generation before."""
-
-    generation: Generation
-    created: bool
 
 
 class JobLedger:
@@ -68,14 +59,15 @@ class JobLedger:
         cache_key: str | None = None,
         handle: Mapping[str, Any] | None = None,
         webhook_url: str | None = None,
+        reserved_cost: float | None = None,
         connection: AsyncConnection[Any] | None = None,
     ) -> Inserted:
         """Add a generation, and enqueue it: it is durable when this returns, or when `connection` commits.
 
         request: JSON values. cache_key: what identical requests share; one that comes while another is in flight
         follows that one, and is enqueued when that has ended. handle: of a job that goes on. webhook_url: who is told
-        of its end. The same idempotency key of the same owner gives the generation that it made first, and raises
-        `IdempotencyConflictError` where the request is another.
+        of its end. reserved_cost: what it may cost, None where nobody knows. The same idempotency key of the same owner
+        gives the generation that it made first, and raises `IdempotencyConflictError` where the request is another.
         """
         if not is_storable(requested_model):
             raise ValidationError("A model's name has printable characters only", {"model": "Not printable"})
@@ -93,6 +85,7 @@ class JobLedger:
             "handle": as_json(handle),
             "image_key": request.get(IMAGE_KEY),
             "video_seconds": asked_seconds(request),
+            "charged_cost": reserved_cost,
             "idempotency_key": idempotency_key,
             "request_hash": request_hash(request, requested_model),
             "webhook_url": webhook_url,
@@ -178,12 +171,13 @@ class JobLedger:
             generation_id,
             attempt,
             "state = 'completed', progress = 1, model = %(model)s, result = %(result)s, attempts = %(attempts)s,"
-            " video_key = %(video_key)s,"
+            f" video_key = %(video_key)s, {CHARGE},"
             " handle = NULL, worker = NULL, eta_seconds = NULL, finished_at = clock_timestamp()",
             model=model,
             result=as_json(result),
             video_key=result.get(VIDEO_KEY),
             tried=tried,
+            **charge_of(result),
         )
 
     async def fail(

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
@@ -16,11 +16,12 @@ from psycopg import AsyncConnection
 
 from cinelet.domain.errors import CapacityError, CineletError, ProcessingError, ValidationError
 from cinelet.domain.model import AUTO, ModelReference
-from cinelet.domain.request import VideoRequest, make_request
+from cinelet.domain.request import Task, VideoRequest, make_request
 from cinelet.domain.selection import selected
 from cinelet.jobs.database import Database
-from cinelet.jobs.generation import Generation
-from cinelet.jobs.ledger import IMAGE_KEY, VIDEO_KEY, Inserted, JobLedger
+from cinelet.jobs.expected_cost import ExpectedCosts
+from cinelet.jobs.generation import Generation, Inserted
+from cinelet.jobs.ledger import IMAGE_KEY, VIDEO_KEY, JobLedger
 from cinelet.jobs.previews import preview_keys
 from cinelet.jobs.states import State
 from cinelet.jobs.webhook_address import WEBHOOK_URL, webhook_address
@@ -41,7 +42,8 @@ Admit = Callable[[AsyncConnection[Any]], Awaitable[None]]
 class JobQueue:
     """Accepts requests. queue_of: the queue of a model reference. max_waiting: one more is refused.
 
-    allow_private_webhooks: whether a receiver may be inside a network.
+    fallbacks: the models that may step in, for each task. allow_private_webhooks: whether a receiver may be inside a
+    network. costs: what is reserved for a request.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class JobQueue:
         *,
         queue_of: Callable[[str], str],
         max_waiting: int,
+        fallbacks: Mapping[Task, Sequence[str]] | None = None,
         allow_private_webhooks: bool = False,
     ) -> None:
         self.ledger = JobLedger(database)
@@ -60,6 +63,7 @@ class JobQueue:
         self._service = service
         self.queue_of = queue_of
         self.max_waiting = max_waiting
+        self.costs = ExpectedCosts(database, service.prices, queue_of=queue_of, fallbacks=fallbacks or {})
         self._allow_private_webhooks = allow_private_webhooks
         self._waiting, self._counted_at = 0, -COUNT_SECONDS
 
@@ -76,18 +80,20 @@ class JobQueue:
         webhook_url: str | None = None,
         standing_webhook_url: str | None = None,
         admit: Admit | None = None,
+        budget_currency: str | None = None,
     ) -> Inserted:
         """Accept a request; it is durable when this returns.
 
         priority: higher ones first. not_before: when it may begin. remixed_from: the generation that it varies.
         sent_again: by a client that saw no answer; the generation of the first time is given, if there is one.
         webhook_url: who is told of its end; standing_webhook_url: who, if nobody is named. admit: asked only where a
-        new one is made. Raises `ValidationError`, and `CapacityError` where too much waits already.
+        new one is made. budget_currency: where there is a budget, which then has the expected cost reserved, and what
+        nobody knows the cost of is refused. Raises `ValidationError`, and `CapacityError` where too much waits already.
         """
         self.check_webhook(webhook_url)
         work = self._service.resolved(request)
         await self.require_room()
-        queue = await self.queue_for(work)
+        queue, chosen = await self.chosen_for(work)
         stored = await self.stored(work)
         if remixed_from is not None:
             stored[REMIXED_FROM] = remixed_from
@@ -101,6 +107,7 @@ class JobQueue:
                 return Inserted(before, created=False)
         cache_key = await self.cache_key(work)
         try:
+            cost = None if budget_currency is None else await self.costs.of(stored, str(work.model), chosen)
             async with self._database.connection() as connection, connection.transaction() if admit else nullcontext():
                 inserted = await self.ledger.insert(
                     stored,
@@ -112,8 +119,11 @@ class JobQueue:
                     not_before=not_before,
                     cache_key=cache_key,
                     webhook_url=webhook_url or standing_webhook_url,
+                    reserved_cost=cost,
                     connection=connection,
                 )
+                if inserted.created and budget_currency is not None:
+                    self.costs.require(cost, str(work.model), currency=budget_currency)
                 if admit and inserted.created:
                     await admit(connection)
         except CineletError:
@@ -125,16 +135,16 @@ class JobQueue:
             await self._kept_image(work.image)
         return inserted
 
-    async def queue_for(self, work: VideoRequest) -> str:
-        """Return the queue of a resolved request: of the model that would be chosen now, where it names none.
+    async def chosen_for(self, work: VideoRequest) -> tuple[str, Sequence[str]]:
+        """Return the queue of a resolved request, and the models that would be tried where it leaves the choice.
 
-        Raises `NoModelFitsError` where none fits, before anything is kept.
+        The queue is that of the first of them. Raises `NoModelFitsError` where none fits, before anything is kept.
         """
-        model = str(work.model)
-        if ModelReference.parse(model) == AUTO or work.max_cost is not None or work.max_seconds is not None:
+        chosen: list[str] = []
+        if ModelReference.parse(str(work.model)) == AUTO or work.max_cost is not None or work.max_seconds is not None:
             selection = await selected(self._service.backend, work)
-            model = model if selection is None else str(selection.order[0].model)
-        return self.queue_of(model)
+            chosen = [] if selection is None else [str(one.model) for one in selection.order]
+        return self.queue_of(chosen[0] if chosen else str(work.model)), chosen
 
     async def require_room(self, count: int = 1) -> None:
         """Raise `CapacityError` where too much waits. Counted once a second, and always where it may be too much."""
@@ -186,6 +196,7 @@ class JobQueue:
             priority=generation.priority,
             handle=handle,
             webhook_url=generation.webhook_url,
+            reserved_cost=await self.costs.of(generation.request, generation.requested_model),
         )
         return inserted.generation
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from psycopg import AsyncConnection
 
@@ -18,17 +18,32 @@ LATELY, MODELS_LATELY = 200, 10
 _UNFINISHED = [state.value for state in State if not state.final]
 
 
+Limit = Literal["video_seconds", "cost"]
+"""What there can be too much of in a day."""
+
+
 @dataclass(frozen=True, slots=True)
 class DayUsage:
-    """Seconds of video that were asked for within 24 hours; fits_in_seconds: when that is no longer over the limit."""
+    """What counts against a limit of 24 hours. fits_in_seconds: when that is no longer over the limit."""
 
-    video_seconds: float
+    amount: float
     fits_in_seconds: int
 
 
 def asked_seconds(request: Mapping[str, Any]) -> float:
     """Return how many seconds of video a stored request asks for."""
     return float(request.get("duration", VideoRequest.model_fields["duration"].default))
+
+
+CHARGE = (
+    "charged_seconds = coalesce(%(made_seconds)s, video_seconds), charged_cost = coalesce(%(real_cost)s, charged_cost)"
+)
+"""What an UPDATE sets when there is a video: what it is and costs, and what was reserved where nobody knows."""
+
+
+def charge_of(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `CHARGE` is given."""
+    return {"made_seconds": result.get("duration"), "real_cost": result.get("cost")}
 
 
 async def lock_owner(connection: AsyncConnection[Any], owner: str) -> None:
@@ -49,48 +64,49 @@ async def unfinished(connection: AsyncConnection[Any], owner: str, *, at_most: i
     return int(found[0]) if found else 0
 
 
+_CHARGES = (
+    "SELECT owner, created_at, coalesce(charged_seconds, video_seconds) AS video_seconds, charged_cost AS cost"
+    " FROM generations WHERE owner = ANY(%(owners)s) AND created_at > clock_timestamp() - interval '1 day'"
+    " UNION ALL SELECT owner, created_at, video_seconds, charged_cost FROM batch_requests"
+    " WHERE owner = ANY(%(owners)s)"
+    " UNION ALL SELECT owner, created_at, video_seconds, cost FROM deleted_charges"
+    " WHERE owner = ANY(%(owners)s) AND created_at > clock_timestamp() - interval '1 day'"
+)
+"""What counts against the limits of 24 hours: what is reserved, and what was charged, from when it was accepted."""
+
+
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What was asked for within 24 hours, whatever became of it."""
+class Used:
+    """What was asked for within 24 hours, and what of it counts against limits."""
 
     generations: int = 0
     video_seconds: float = 0.0
+    cost: float = 0.0
 
 
-async def asked_within_a_day(connection: AsyncConnection[Any], owners: Sequence[str]) -> dict[str, Asked]:
-    """Return what each of some owners has asked for, those left out that have asked for nothing."""
+async def used_within_a_day(connection: AsyncConnection[Any], owners: Sequence[str]) -> dict[str, Used]:
+    """Return what each of some owners has used, those left out that have asked for nothing."""
     rows = await connection.execute(
-        "SELECT owner, count(*), coalesce(sum(video_seconds), 0)::float FROM ("
-        " SELECT owner, video_seconds FROM generations"
-        "  WHERE owner = ANY(%(owners)s) AND created_at > clock_timestamp() - interval '1 day'"
-        " UNION ALL SELECT owner, video_seconds FROM batch_requests WHERE owner = ANY(%(owners)s)"
-        " UNION ALL SELECT owner, video_seconds FROM deleted_video_seconds"
-        "  WHERE owner = ANY(%(owners)s) AND created_at > clock_timestamp() - interval '1 day'"
-        ") asked GROUP BY owner",
+        "SELECT owner, count(*), coalesce(sum(video_seconds), 0)::float, coalesce(sum(cost), 0)::float"  # noqa: S608  (ours)
+        f" FROM ({_CHARGES}) charges GROUP BY owner".encode(),
         {"owners": list(owners)},
     )
-    return {owner: Asked(count, seconds) for owner, count, seconds in await rows.fetchall()}
+    return {owner: Used(count, seconds, cost) for owner, count, seconds, cost in await rows.fetchall()}
 
 
-async def within_a_day(connection: AsyncConnection[Any], owner: str, *, limit: float) -> DayUsage:
-    """Return what an owner has asked for in the last 24 hours, whatever became of it, also where he deleted it."""
+async def within_a_day(connection: AsyncConnection[Any], owner: str, what: Limit, *, limit: float) -> DayUsage:
+    """Return what an owner has used in the last 24 hours, also where he deleted it."""
     rows = await connection.execute(
-        "WITH asked AS ("
-        " SELECT created_at, video_seconds FROM generations"
-        "  WHERE owner = %(owner)s AND created_at > clock_timestamp() - interval '1 day'"
-        " UNION ALL SELECT created_at, video_seconds FROM batch_requests WHERE owner = %(owner)s"
-        " UNION ALL SELECT created_at, video_seconds FROM deleted_video_seconds"
-        "  WHERE owner = %(owner)s AND created_at > clock_timestamp() - interval '1 day'"
         # Of each, what remains when it and all that is older has left the day.
-        "), leaving AS (SELECT created_at, video_seconds,"
-        " sum(video_seconds) OVER () - sum(video_seconds) OVER (ORDER BY created_at) AS remains FROM asked)"
-        " SELECT coalesce(sum(video_seconds), 0), extract(epoch FROM"
+        f"WITH charges AS ({_CHARGES}), leaving AS (SELECT created_at, {what} AS amount,"  # noqa: S608  (ours)
+        f" sum({what}) OVER () - sum({what}) OVER (ORDER BY created_at) AS remains FROM charges WHERE {what} > 0)"
+        " SELECT coalesce(sum(amount), 0)::float, extract(epoch FROM"
         "  min(created_at) FILTER (WHERE remains <= %(limit)s) + interval '1 day' - clock_timestamp())::float"
-        " FROM leaving",
-        {"owner": owner, "limit": limit},
+        " FROM leaving".encode(),
+        {"owners": [owner], "limit": limit},
     )
-    seconds, until = await rows.fetchone() or (0, None)
-    return DayUsage(float(seconds), DAY_SECONDS if until is None else max(1, math.ceil(until)))
+    amount, until = await rows.fetchone() or (0, None)
+    return DayUsage(amount, DAY_SECONDS if until is None else max(1, math.ceil(until)))
 
 
 async def models_used_lately(connection: AsyncConnection[Any], owner: str) -> Sequence[str]:

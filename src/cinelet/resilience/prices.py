@@ -183,8 +183,8 @@ class _Reader:
             elif isinstance(value, dict) and place:
                 why = "a name with dots in it is written in quotes"
             else:
-                hint = f", did you mean {near[0]}?" if near else ""
-                why = f"there is no such {what}{hint}; allowed are {_listed(allowed, 'and')}"
+                hint = f", did you mean {near[0]}? Allowed" if near else "; allowed"
+                why = f"there is no such {what}{hint} are {_listed(allowed, 'and')}"
             raise self._refused(f"{place}{_quoted(key)}", value, why)
 
     def _refused(self, place: str, value: object, why: str) -> ValidationError:

@@ -21,7 +21,7 @@ from cinelet.api.state import Jobs, keys_of
 from cinelet.jobs.failures import failures
 from cinelet.jobs.keys import Keys, Role
 from cinelet.jobs.load import queue_load
-from cinelet.jobs.usage import asked_within_a_day
+from cinelet.jobs.usage import used_within_a_day
 
 MAX_HOURS = 24 * 31
 
@@ -45,8 +45,8 @@ async def list_keys(jobs: Jobs, keys: Annotated[Keys, Depends(keys_of)]) -> KeyL
     """List the keys, also those that were revoked, the newest first, and what their owners asked for in 24 hours."""
     known = await keys.list()
     async with jobs.database.connection() as connection:
-        asked = await asked_within_a_day(connection, sorted({key.owner for key in known}))
-    return KeyList(data=[key_view(key, asked.get(key.owner)) for key in known])
+        used = await used_within_a_day(connection, sorted({key.owner for key in known}))
+    return KeyList(data=[key_view(key, used.get(key.owner), currency=jobs.queue.costs.currency) for key in known])
 
 
 @router.get("/failures")

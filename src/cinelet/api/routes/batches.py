@@ -64,6 +64,7 @@ async def create_batch(
         idempotency_key=idempotency_key,
         standing_webhook_url=caller.webhook_url,
         admit=caller.admit,
+        budget_currency=caller.budget_currency,
     )
     batch = await _found(jobs, batch_id, caller)
     where = str(request.app.url_path_for("show_batch", batch_id=batch_id))

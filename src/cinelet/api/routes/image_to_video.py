@@ -49,6 +49,7 @@ async def image_to_video(
         webhook_url=body.webhook_url,
         standing_webhook_url=caller.webhook_url,
         admit=caller.admit,
+        budget_currency=caller.budget_currency,
     )
     return await accepted(request, jobs, inserted.generation)
 

@@ -137,6 +137,7 @@ async def remix_video(
         remixed_from=original.id,
         standing_webhook_url=caller.webhook_url,
         admit=caller.admit,
+        budget_currency=caller.budget_currency,
     )
     return JSONResponse(video_of(inserted.generation))
 
@@ -169,5 +170,6 @@ async def _created(
         webhook_url=form.webhook_url,
         standing_webhook_url=caller.webhook_url,
         admit=caller.admit,
+        budget_currency=caller.budget_currency,
     )
     return inserted.generation, form.ignored
