@@ -116,6 +116,7 @@ def test_every_attempt_is_told_to_whoever_collects_them(tmp_path: Path) -> None:
         "provider": "fal-ai",
         "request_id": "abc",
         "cost": None,
+        "why": None,
         "may_be_billed": False,
     }
     assert second == {
@@ -125,6 +126,7 @@ def test_every_attempt_is_told_to_whoever_collects_them(tmp_path: Path) -> None:
         "provider": "somebody",
         "request_id": "request-2",
         "cost": None,
+        "why": None,
         "may_be_billed": False,
     }
 
