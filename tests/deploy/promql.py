@@ -19,8 +19,10 @@ class UnknownNameError(AssertionError):
     """An expression names what nobody declares."""
 
 
-def labels_of_metric(name: str) -> set[str]:
+def labels_of_metric(name: str | None) -> set[str]:
     """Return the labels that the samples of a metric have; raise `UnknownNameError` where there is no such metric."""
+    if name is None:
+        raise UnknownNameError("a selector names no metric")
     if name in OF_PROMETHEUS:
         return TARGET_LABELS | OF_PROMETHEUS[name]
     declared, more = DECLARED.get(name), set[str]()
