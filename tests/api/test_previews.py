@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -176,6 +177,17 @@ def test_a_store_that_signs_links_sends_everything_itself(on_a_bucket: Served) -
     assert len(on_a_bucket.with_jobs(lambda jobs: jobs.store.listed("previews"))) == 3
     assert client.delete(generation["links"]["self"]).status_code == 204
     assert on_a_bucket.with_jobs(lambda jobs: jobs.store.listed("previews")) == []
+
+
+def test_where_clients_do_not_reach_the_bucket_the_service_sends_everything(
+    on_a_bucket: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = on_a_bucket.app.state.cinelet
+    config = on_a_bucket.config.model_copy(update={"cinelet_storage_redirect": False})
+    monkeypatch.setattr(on_a_bucket.app.state, "cinelet", replace(state, config=config))
+    generation = made(on_a_bucket.client, seed=2)
+    for name in ("video", "thumbnail", "spritesheet"):
+        assert on_a_bucket.client.get(generation["links"][name]).status_code == 200
 
 
 @pytest.mark.parametrize(("kind", "media_type"), [("PNG", "image/png"), ("JPEG", "image/jpeg"), ("WEBP", "image/webp")])

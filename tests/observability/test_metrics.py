@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
 from cinelet.domain.condition import CircuitCondition, Condition, Device, LoadedModel
 from cinelet.domain.model import ModelReference
 from cinelet.observability import exposition, metrics
 from cinelet.observability.condition_metrics import ConditionMetrics
-from cinelet.observability.exposition import Families, ProcessMetrics
+from cinelet.observability.exposition import ProcessMetrics
 from cinelet.resilience import host_of
 from tests.observability.counted import counting, fresh_names
 from tests.storage.maker import a_request, a_result
@@ -21,7 +22,7 @@ PROMPT = "a very secret gull"
 
 def shown(*collectors, process="here"):
     """Return the samples that a scraper reads, by name."""
-    text = exposition.as_text(ProcessMetrics(process, *collectors)).decode()
+    text = exposition.PLAIN.write(ProcessMetrics(process, *collectors)).decode()
     return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 
 
@@ -79,7 +80,7 @@ def test_a_video_counts_with_all_its_stages(tmp_path: Path):
     assert counted.of("cinelet_making_seconds_sum", model="embedded") == 2.5
     assert counted.of("cinelet_seconds_per_video_second_sum", model="embedded") == pytest.approx(2.5 / 1.5)
     assert counted.of("cinelet_cache_answers_total", answer="made") == 1
-    assert PROMPT.encode() not in exposition.as_text(ProcessMetrics("here"))
+    assert PROMPT.encode() not in exposition.PLAIN.write(ProcessMetrics("here"))
 
 
 @pytest.mark.parametrize("answer", ["hit", "joined"])
@@ -148,15 +149,41 @@ def test_a_circuit_that_has_closed_is_still_told_of():
         assert told == {"open": expected, "probing": 0, "closed": 0}
 
 
-def test_several_processes_are_one_answer():
-    texts = [exposition.as_text(ProcessMetrics(process)) for process in ("remote", "local")]
-    families = Families(family for text in texts for family in exposition.read(text))
-    content, content_type = exposition.written(families, accept="")
-    names = [family.name for family in text_string_to_metric_families(content.decode())]
-    assert content_type.startswith("text/plain")
+@pytest.mark.parametrize(
+    ("written", "parse"),
+    [(exposition.PLAIN, text_string_to_metric_families), (exposition.OPENMETRICS, openmetrics_families)],
+    ids=["plain", "openmetrics"],
+)
+def test_several_processes_are_one_answer_with_all_that_each_said(written, parse):
+    texts = {process: written.write(ProcessMetrics(process)) for process in ("api", "remote", "local cuda:0")}
+    families = list(parse(exposition.together(texts.values(), written).decode()))
+    names = [family.name for family in families]
     assert len(names) == len(set(names))
-    assert {"remote", "local"} == {
-        sample.labels["process"]
-        for family in text_string_to_metric_families(content.decode())
-        for sample in family.samples
-    }
+    together = {str(sample) for family in families for sample in family.samples}
+    alone = {str(sample) for text in texts.values() for family in parse(text.decode()) for sample in family.samples}
+    assert together == alone
+    types = {family.name: family.type for family in families}
+    assert types == {family.name: family.type for family in parse(texts["api"].decode())}
+
+
+def test_nobody_is_one_answer_too():
+    assert exposition.together([], exposition.OPENMETRICS) == b"# EOF\n"
+
+
+def test_a_help_text_in_a_label_begins_no_family():
+    text = b'# HELP a b\n# TYPE a counter\na_total{x="\\n# HELP c d"} 1.0\n'
+    assert exposition.together([text, text], exposition.PLAIN).count(b"# TYPE") == 1
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("", exposition.PLAIN),
+        ("*/*", exposition.PLAIN),
+        ("text/html, text/plain;version=0.0.4;q=0.3", exposition.PLAIN),
+        ("application/openmetrics-text;version=1.0.0,text/plain;q=0.5", exposition.OPENMETRICS),
+        ("application/openmetrics-text; version=1.0.0; escaping=allow-utf-8;q=0.6", exposition.OPENMETRICS),
+    ],
+)
+def test_the_format_is_what_the_scraper_asks_for(accept, expected):
+    assert exposition.format_for(accept) is expected

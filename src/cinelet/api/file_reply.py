@@ -115,7 +115,7 @@ async def _reply(
         return Response(status_code=304, headers=told)
     if path is not None and prefix is not None:
         return Response(headers={**told, "x-accel-redirect": f"{prefix}{key}"}, media_type=kind)
-    if path is None and redirect:
+    if path is None and redirect and state.config.cinelet_storage_redirect:
         link = await store.presigned_url(key, seconds=PRESIGNED_SECONDS)
         if link is not None:
             return RedirectResponse(link, 307, {"cache-control": "private, no-store"})

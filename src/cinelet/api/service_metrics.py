@@ -51,16 +51,21 @@ class ServiceMetrics:
 
     async def written(self, *, accept: str) -> tuple[bytes, str]:
         """Return the metrics now in the format that the header `Accept` asks for, and its content type."""
+        wanted = exposition.format_for(accept)
         links = dict(self._workers.links) if self._workers is not None else {}
         # One that has ended, and is to be started again, is told of as one that does not answer.
         (database, disk), told = await asyncio.gather(
             asyncio.gather(self._database.now(), self._disk.now()),
-            asyncio.gather(*(link.text() if link else _nothing() for link in links.values())),
+            asyncio.gather(*(link.text(wanted.letter) if link else _nothing() for link in links.values())),
         )
         texts = dict(zip(links, told, strict=True))
-        return await asyncio.get_running_loop().run_in_executor(
-            self._threads, _written, [*(database or ()), *self._told(database, disk, texts)], texts, accept
-        )
+        readings = exposition.Families([*(database or ()), *self._told(database, disk, texts)])
+
+        def write() -> bytes:
+            own = wanted.write(exposition.ProcessMetrics(PROCESS, readings))
+            return exposition.together([own, *(text for text in texts.values() if text is not None)], wanted)
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, write), wanted.content_type
 
     def _told(
         self, database: object, disk: Mapping[tuple[str, ...], float] | None, texts: Mapping[str, bytes | None]
@@ -77,9 +82,3 @@ class ServiceMetrics:
 
 async def _nothing() -> None:
     return None
-
-
-def _written(readings: list[Metric], texts: Mapping[str, bytes | None], accept: str) -> tuple[bytes, str]:
-    own = exposition.ProcessMetrics(PROCESS, exposition.Families(readings)).collect()
-    theirs = (family for text in texts.values() if text is not None for family in exposition.read(text))
-    return exposition.written(exposition.Families([*own, *theirs]), accept=accept)

@@ -9,7 +9,7 @@ from cinelet.config.labels import know_labels
 from cinelet.domain.condition import Condition
 from cinelet.domain.model import ModelReference
 from cinelet.observability.condition_metrics import ConditionMetrics
-from cinelet.observability.exposition import ProcessMetrics, as_text
+from cinelet.observability.exposition import FORMATS, ProcessMetrics
 from cinelet.observability.metrics_link import answer_questions
 from cinelet.observability.metrics_port import serve_metrics
 from cinelet.resilience import host_of
@@ -24,7 +24,7 @@ def show_metrics(look: Callable[[], Condition], config: Config, *, process: str,
     readings = ConditionMetrics(look, provider_of=lambda circuit: host_of(ModelReference.parse(circuit)))
     collector = ProcessMetrics(process, readings)
     if descriptor is not None:
-        answer_questions(descriptor, lambda: as_text(collector))
+        answer_questions(descriptor, lambda letter: FORMATS[letter].write(collector))
         # The port is for workers that somebody else starts: those of one service cannot all have the same one.
         return None
     if config.cinelet_metrics_port is None:

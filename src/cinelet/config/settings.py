@@ -167,6 +167,9 @@ class Config(SpeedVariables, MoneyVariables, ScrapingVariables, SelectionVariabl
     cinelet_storage_url: StoreUrl | None = None
     """Where videos are kept: a folder, `s3://`, `gs://` or `az://`. Default: `storage` in the data directory."""
 
+    cinelet_storage_redirect: bool = True
+    """Whether clients are sent to the bucket for files; if not, the service hands them out, as it alone reaches it."""
+
     cinelet_accel_prefix: str | None = Field(default=None, pattern=r"^/([A-Za-z0-9_-]+/)+$")
     """Where nginx serves the folder of videos to us alone, such as `/protected-videos/`: it then sends the files."""
 

@@ -1,7 +1,7 @@
 """How a process is asked for its metrics by the one that started it: over a pair of sockets without a name.
 
 Nobody else can connect, no file is left behind, and the other end notices when one of them is gone. A question is one
-byte; an answer is its length in four bytes, and the text.
+byte, which names a format; an answer is its length in four bytes, and the text.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from cinelet.observability.logs import get_logger
 from cinelet.observability.reading import Reading
 
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
-_QUESTION = b"?"
 _LENGTH = struct.Struct(">I")
 _logger = get_logger(__name__)
 
@@ -28,7 +27,8 @@ class MetricsLink:
     def __init__(self) -> None:
         self._own, self._other = socket.socketpair()
         self._own.setblocking(False)  # noqa: FBT003
-        self._reading = Reading(self._asked, expected=(OSError, EOFError))
+        self._turn = asyncio.Lock()
+        self._readings: dict[bytes, Reading[bytes]] = {}
 
     @property
     def other(self) -> int:
@@ -41,21 +41,24 @@ class MetricsLink:
 
     async def aclose(self) -> None:
         """Ask no more."""
-        await self._reading.end()
+        for reading in self._readings.values():
+            await reading.end()
         self._other.close()
         self._own.close()
 
-    async def text(self) -> bytes | None:
+    async def text(self, question: bytes) -> bytes | None:
         """Return the metrics of the other process; None where it does not answer in time."""
-        return await self._reading.now()
+        if question not in self._readings:
+            self._readings[question] = Reading(lambda: self._asked(question), expected=(OSError, EOFError))
+        return await self._readings[question].now()
 
-    async def _asked(self) -> bytes:
-        loop = asyncio.get_running_loop()
-        await loop.sock_sendall(self._own, _QUESTION)
-        (length,) = _LENGTH.unpack(await self._received(_LENGTH.size))
-        if length > MAX_ANSWER_BYTES:
-            raise EOFError(f"an answer of {length} bytes")
-        return await self._received(length)
+    async def _asked(self, question: bytes) -> bytes:
+        async with self._turn:
+            await asyncio.get_running_loop().sock_sendall(self._own, question)
+            (length,) = _LENGTH.unpack(await self._received(_LENGTH.size))
+            if length > MAX_ANSWER_BYTES:
+                raise EOFError(f"an answer of {length} bytes")
+            return await self._received(length)
 
     async def _received(self, length: int) -> bytes:
         loop, pieces, missing = asyncio.get_running_loop(), [], length
@@ -68,7 +71,7 @@ class MetricsLink:
         return b"".join(pieces)
 
 
-def answer_questions(descriptor: int, text: Callable[[], bytes]) -> None:
+def answer_questions(descriptor: int, text: Callable[[bytes], bytes]) -> None:
     """Answer in a thread until the other end is closed: an event loop that hangs is worth a metric, too."""
     os.set_inheritable(descriptor, False)  # noqa: FBT003
     end = socket.socket(fileno=descriptor)
@@ -76,8 +79,8 @@ def answer_questions(descriptor: int, text: Callable[[], bytes]) -> None:
     def answer() -> None:
         with end:
             try:
-                while end.recv(1):
-                    written = text()
+                while question := end.recv(1):
+                    written = text(question)
                     end.sendall(_LENGTH.pack(len(written)) + written)
             except OSError as error:
                 _logger.info("Nobody asks for metrics any more", extra={"reason": type(error).__name__})

@@ -1,0 +1,198 @@
+"""What it costs to observe the service: CPU time of a create, with and without what counts it.
+
+    python benchmarks/observability.py [--quick] [--repeats 5] [--only create counting scrape]
+
+The services and the clients have processes of their own; everything lies in temporary folders. Prints Markdown tables
+and writes them with all numbers to `benchmarks/results/`, stamped with machine and commit. Needs the extra `serve`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchmarks.gateway_place import Costs, Gateway
+    from benchmarks.report import Row
+
+SERVED = Path(__file__).with_name("observability_served.py")
+VARIANTS: Mapping[str, tuple[str, ...]] = {"nothing": (), "metrics": ("metrics",)}
+ALLOWED_SHARE = {"metrics": 0.02}
+"""Of the CPU time of a create, at most."""
+MODEL = "openai:small@http://127.0.0.1:9/v1"
+"""It is only queued."""
+CLIENTS = 4
+SCRAPE_SECONDS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much is measured. requests: in each run; repeats: runs of each variant, in turn; calls: that are counted."""
+
+    requests: int
+    repeats: int
+    calls: int
+
+
+FULL = Scale(requests=1000, repeats=7, calls=100_000)
+QUICK = Scale(requests=200, repeats=2, calls=10_000)
+
+
+def requests() -> dict[str, Row]:
+    """Return the creates that are measured: OpenAI's form, and our JSON."""
+    from benchmarks.gateway_place import create_request
+
+    body = json.dumps({"prompt": "a red circle moving left, number NUMBER", "model": MODEL, "duration": 2, "fps": 8})
+    json_create = {"method": "POST", "paths": ["/v1/text-to-video"], "kind": "application/json", "body": body}
+    return {"POST /v1/videos": create_request(MODEL), "POST /v1/text-to-video": json_create}
+
+
+@contextmanager
+def served(variant: str, folder: Path) -> Iterator[Gateway]:
+    """Serve a variant, on a database of its own."""
+    from benchmarks.gateway_place import Gateway, free_port, serving
+    from benchmarks.jobs_place import environment
+
+    port, data = free_port(), folder / variant / "data"
+    data.mkdir(parents=True)
+    variables = {**environment(data), "CINELET_QUEUE_LENGTH": "10000000", "PYTHONPATH": str(SERVED.parents[1])}
+    command = [sys.executable, str(SERVED), str(port), *VARIANTS[variant]]
+    with serving(command, port, "/healthz", variables=variables, log=folder / f"{variant}.log") as (process, seconds):
+        yield Gateway(variant, port, process, seconds, data)
+
+
+def create(scale: Scale) -> list[Row]:
+    """Create videos with 4 clients, in services that observe nothing, or something; all run in turn.
+
+    "CPU ms" is the median of the runs, of the service's own process for each request; "more" is the median of how much
+    more each run took than the run of the one that observes nothing just before it. On a busy machine that is rough:
+    `counting` measures the same without the rest of a request.
+    """
+    from benchmarks.gateway_place import called, costs
+    from benchmarks.jobs_place import place
+
+    rows: list[Row] = []
+    with place() as folder, ExitStack() as stack:
+        opened = {variant: stack.enter_context(served(variant, folder)) for variant in VARIANTS}
+        number = 0
+        for route, specification in requests().items():
+            runs: dict[str, list[Costs]] = {variant: [] for variant in VARIANTS}
+            for variant in VARIANTS:
+                called({**specification, "first": 0}, port=opened[variant].port, clients=CLIENTS, count=100)
+            for variant in tuple(VARIANTS) * scale.repeats:
+                number += 10 * scale.requests
+                wanted = {**specification, "first": number}
+                runs[variant].append(costs(opened[variant], wanted, clients=CLIENTS, count=scale.requests))
+            rows += [_row(route, variant, runs) for variant in VARIANTS]
+    return rows
+
+
+def _row(route: str, variant: str, runs: Mapping[str, list[Costs]]) -> Row:
+    mine, plain = ([run.cpu_ms for run in runs[name]] for name in (variant, "nothing"))
+    more = statistics.median(one / other - 1 for one, other in zip(mine, plain, strict=True))
+    return {
+        "route": route,
+        "observes": variant,
+        "CPU ms": statistics.median(mine),
+        "more %": 100 * more,
+        "all runs": ", ".join(f"{run:.2f}" for run in mine),
+    }
+
+
+def counting(scale: Scale) -> list[Row]:
+    """Count requests through an application that does nothing: what `RequestMetrics` adds to any request.
+
+    "of a create": of 1 ms, which is about what a create takes.
+    """
+    from cinelet.api.request_metrics import RequestMetrics
+
+    async def nothing(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 202, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    class Matched:
+        path = "/v1/videos"
+
+    async def discard(_: Any) -> None:
+        pass
+
+    async def timed(app: Callable[..., Any]) -> float:
+        began = time.process_time()
+        for _ in range(scale.calls):
+            await app({"type": "http", "method": "POST", "route": Matched}, None, discard)
+        return (time.process_time() - began) / scale.calls
+
+    runs = [(asyncio.run(timed(nothing)), asyncio.run(timed(RequestMetrics(nothing)))) for _ in range(scale.repeats)]
+    added = min(counted for _, counted in runs) - min(plain for plain, _ in runs)
+    share = added / 0.001
+    return [{"added µs": 1e6 * added, "of a create %": 100 * share, "within": share <= ALLOWED_SHARE["metrics"]}]
+
+
+def scrape(scale: Scale) -> list[Row]:
+    """Write the metrics of a worker whose labels are all taken, 50 models with all stages, and put two such together.
+
+    A worker does the first, the service the second. The goal: at most a hundredth of a processor, if asked every 15 s.
+    """
+    from cinelet.observability import exposition, metrics
+
+    metrics.know(models=[f"hf:org/model-{n}:provider-{n % 20}" for n in range(50)])
+    metrics.know(providers=[f"provider-{n}" for n in range(20)])
+    for n in range(50):
+        model, provider = f"hf:org/model-{n}:provider-{n % 20}", f"provider-{n % 20}"
+        for stage in (
+            "loading",
+            "submitting",
+            "denoising",
+            "downloading",
+            "decoding",
+            "encoding",
+            "probing",
+            "storing",
+        ):
+            metrics.stage_took(model, stage, 1.0)
+        for code in (None, "rate_limited", "model_host_failed", "deadline_exceeded"):
+            metrics.attempted(model, provider, code)
+    runs, together = [], b""
+    for _ in range(scale.repeats):
+        began = time.process_time()
+        text = exposition.OPENMETRICS.write(exposition.ProcessMetrics("remote"))
+        written_at = time.process_time()
+        together = exposition.together([text, text.replace(b"remote", b"local")], exposition.OPENMETRICS)
+        runs.append((written_at - began, time.process_time() - written_at))
+    written, joined = (min(each) for each in zip(*runs, strict=True))
+    share = (written + joined) / SCRAPE_SECONDS
+    sizes = {"kB": len(together) / 1000}
+    return [{"written CPU ms": 1000 * written, "put together CPU ms": 1000 * joined, **sizes, "within": share <= 0.01}]
+
+
+SECTIONS: Mapping[str, Callable[[Scale], list[Row]]] = {"create": create, "counting": counting, "scrape": scrape}
+
+
+def main() -> None:
+    """Run the sections that were asked for."""
+    from benchmarks.report import publish
+
+    parser = argparse.ArgumentParser(description="What it costs to observe the service.")
+    parser.add_argument("--quick", action="store_true", help="fewer requests and repeats")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--repeats", type=int, help="of each measurement")
+    options = parser.parse_args()
+    scale = QUICK if options.quick else FULL
+    scale = replace(scale, repeats=options.repeats or scale.repeats)
+    sections = {name: SECTIONS[name] for name in options.only}
+    packages = ("cinelet", "fastapi", "prometheus-client", "uvicorn")
+    publish("observability", sections, scale, settings=asdict(scale), packages=packages)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    main()
