@@ -115,6 +115,7 @@ def test_every_attempt_is_told_to_whoever_collects_them(tmp_path: Path) -> None:
         "error": limited.to_dict(),
         "provider": "fal-ai",
         "request_id": "abc",
+        "why": None,
         "cost": None,
         "may_be_billed": False,
     }
@@ -124,6 +125,7 @@ def test_every_attempt_is_told_to_whoever_collects_them(tmp_path: Path) -> None:
         "error": None,
         "provider": "somebody",
         "request_id": "request-2",
+        "why": None,
         "cost": None,
         "may_be_billed": False,
     }
