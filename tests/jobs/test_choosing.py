@@ -32,6 +32,7 @@ def choosing(backend: FakeBackend, models: Sequence[str] = (MODEL, OTHER, HERE),
 
 
 def forget_what_was_read(shop: Shop) -> None:
+    """It is kept for a second."""
     backend = shop.jobs.service.backend
     assert isinstance(backend, Selects)
     backend.learn_from(SharedKnowledge(shop.jobs.database))
@@ -60,9 +61,7 @@ def test_what_is_accepted_waits_in_the_queue_of_the_model_that_would_be_chosen(w
         first = await shop.submit(model="auto", prefer="fastest")
         await end(shop.ledger, replace(WORKED, model=HERE, seconds=0.1))
         await end(shop.ledger, WORKED)
-        shop.jobs.service.backend.learn_from(
-            SharedKnowledge(shop.jobs.database)
-        )  # what was read lately is kept a second
+        forget_what_was_read(shop)
         return first.queue, (await shop.submit("another", model="auto", prefer="fastest")).queue
 
     assert with_shop(work, make_backend=lambda: choosing(FakeBackend())) == ("remote", "local")
