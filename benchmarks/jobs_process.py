@@ -132,7 +132,7 @@ def paid_service(port: int) -> VideoService:
         key=lambda _model: "fal-ai",
         budgets=RetryBudgets(),
         clock=SystemClock(),
-        random=Random(),  # noqa: S311
+        random=Random(),
     )
     return VideoService(backend, default_models={})
 

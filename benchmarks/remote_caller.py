@@ -58,7 +58,7 @@ async def cinelet_client(wire: Wire) -> AsyncIterator[Generate]:
         key=lambda _model: "fal-ai",
         budgets=RetryBudgets(),
         clock=SystemClock(),
-        random=Random(),  # noqa: S311
+        random=Random(),
     )
     request = VideoRequest(task=Task.TEXT_TO_VIDEO, prompt=PROMPT, model=f"hf:{T2V_MODEL}:fal-ai")
 

@@ -1,4 +1,4 @@
-"""One strategy in the world of `selection_world`: requests, attempts, circuits and what is learned, in simulated time."""
+"""One strategy in the world of `selection_world`: requests, attempts, circuits, and what is learned of them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ from cinelet.resilience.selection import Contender, Cost, Rules, ordered
 
 Way = Strategy | Literal["random", "oracle", "oracle of fastest"]
 WAYS: tuple[Way, ...] = (*get_args(Strategy), "random", "oracle", "oracle of fastest")
+AIMS: dict[Way, Strategy] = {
+    "fastest": "fastest",
+    "oracle of fastest": "fastest",
+    "most_reliable": "most_reliable",
+    "cheapest": "cheapest",
+}
+"""What a way is compared by with the oracle; all others by what `balanced` goes by."""
 PROCESSES = 2
 """Workers that share what is learned, and have circuits of their own."""
 VIDEO_SECONDS = (2.0, 4.0, 5.0, 8.0)

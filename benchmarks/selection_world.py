@@ -1,4 +1,4 @@
-"""Models whose speed and failures drift, that die and come back, in simulated time: the truth that a choice must find."""
+"""Models whose speed and failures drift, that die and come back: the truth that a choice must find."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TERMINAL = 0.05
 class Kind:
     """A model as it is on average. rate: seconds for a second of video; price: of a second of video.
 
-    failed_seconds: what a failure takes; refused_seconds: the same while it is dead. is_remote: whether it has a circuit.
+    failed_seconds: what a failure takes; refused_seconds: the same while it is dead. is_remote: it has circuits then.
     """
 
     name: str

@@ -181,7 +181,7 @@ async def _soaked(scale: Scale, service: psutil.Process, data: Path, *, port: in
     from cinelet.assembly import durable_jobs
 
     watch = Watch(service, data)
-    random = Random(scale.seed)  # noqa: S311  (nothing secret)
+    random = Random(scale.seed)
     end = time.monotonic() + scale.minutes * 60
     harm: Counter[str] = Counter()
     limits = httpx2.Limits(max_connections=4 * scale.people)

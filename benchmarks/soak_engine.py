@@ -45,7 +45,7 @@ class World:
     def __init__(self, seed: int) -> None:
         from tests.fake_providers.video import small_mp4
 
-        self._random = Random(seed)  # noqa: S311  (nothing secret)
+        self._random = Random(seed)
         self._video = small_mp4()
         self._jobs: dict[str, tuple[float, bool]] = {}
         self.taken: Counter[str] = Counter()

@@ -9,10 +9,13 @@ from random import Random
 from typing import Any
 
 from cinelet.clock import FakeClock
-from cinelet.domain.backend import Capabilities, Context, GeneratedVideo
+from cinelet.domain.backend import Backend, Capabilities, Context, GeneratedVideo
 from cinelet.domain.errors import HuggingFaceAPIError
 from cinelet.domain.model import ModelReference
 from cinelet.domain.request import Task, VideoRequest
+from cinelet.resilience.performance import Memory, Performance, Trial
+from cinelet.resilience.selection import Rules
+from cinelet.resilience.selector import Selector
 
 Outcome = BaseException | Callable[[VideoRequest, Context], Awaitable[None]] | None
 """What becomes of a call: an error, anything that is awaited before the video is made, or the video."""
@@ -94,3 +97,44 @@ def context(folder: Path, clock: FakeClock | None = None, **parts: Any) -> Conte
 
 async def as_named(model: ModelReference, task: Task) -> Sequence[ModelReference]:  # noqa: ARG001  (an `Expand`)
     return [model]
+
+
+class Known:
+    """Knowledge that a test writes down. taught: what was learned since."""
+
+    def __init__(self, **models: Performance) -> None:
+        self.models = {name.replace("_", "/"): known for name, known in models.items()}
+        self.taught: list[tuple[str, str, Trial]] = []
+
+    async def known(self, models: Sequence[str], task: str) -> Mapping[str, Performance]:  # noqa: ARG002
+        return {model: self.models[model] for model in models if model in self.models}
+
+    def learn(self, model: str, task: str, trial: Trial) -> None:
+        self.taught.append((model, task, trial))
+
+
+def performance(successes: int = 30, failures: int = 0, *, seconds: float = 10.0) -> Performance:
+    """Return what is known after so many outcomes, of as many seconds for a second of video."""
+    known = Performance()
+    for number in range(failures + successes):
+        known = known.after(Trial(number >= failures, seconds, 1.0), now=0.0, memory=Memory(outcomes=1e9))
+    return known
+
+
+def selector(backend: Backend, **parts: Any) -> Selector:
+    """Return a selector that is never curious and knows nothing, with other parts."""
+    given: dict[str, Any] = {
+        "expand": as_named,
+        "capable": backend.capabilities,
+        "knowledge": Known(),
+        "cost": lambda model, *, video_seconds, seconds: None,  # noqa: ARG005
+        "rests_seconds": lambda _: 0.0,
+        "queue_of": lambda model: "local" if model.scheme in {"local", "embedded"} else "remote",
+        "auto_models": {},
+        "fallbacks": {},
+        "strategy": "ordered",
+        "random": Random(1),
+        "clock": FakeClock(),
+        "rules": Rules(probe_every=float("inf"), worst_draw=0.0),
+    }
+    return Selector(**{**given, **parts})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from cinelet.domain.backend import Capabilities
 from cinelet.domain.model import ModelReference
 from cinelet.domain.request import Strategy, VideoRequest
 
@@ -79,6 +80,14 @@ class Selects(Protocol):
 
         Raises `NoModelFitsError` where nothing fits.
         """
+        ...
+
+    def chooses(self, request: VideoRequest) -> bool:
+        """Tell whether a request leaves anything to choose."""
+        ...
+
+    async def known_capabilities(self, model: ModelReference) -> Capabilities | None:
+        """Return what a model can do, as it was told lately or is told soon; None where nobody knows."""
         ...
 
     def learn_from(self, knowledge: object) -> None:

@@ -119,6 +119,14 @@ class FallbackBackend:
             raise ModelUnsupportedError("This backend chooses no models; name one", str(request.model))
         return await self._selector.select(request)
 
+    def chooses(self, request: VideoRequest) -> bool:
+        """Tell whether a request leaves anything to choose."""
+        return self._selector is not None and self._selector.chooses(request)
+
+    async def known_capabilities(self, model: ModelReference) -> Capabilities | None:
+        """Return what a model can do, as it was told lately or is told soon; None where nobody knows."""
+        return None if self._selector is None else await self._selector.capabilities(model)
+
     def learn_from(self, knowledge: object) -> None:
         """Have what is known of models come from there."""
         if self._selector is not None:
@@ -180,7 +188,7 @@ class FallbackBackend:
         self, request: VideoRequest, context: Context, resumed: ModelReference | None
     ) -> Selection | None:
         """Return what is chosen; None where there is no choice."""
-        if self._selector is None or not self._selector.chooses(request):
+        if self._selector is None or not self.chooses(request):
             return None
         try:
             selection = await watched(self._selector.select(request, queue=context.queue), context=context)

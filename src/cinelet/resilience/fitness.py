@@ -12,15 +12,14 @@ _DECIDING = (
 """Fields that not every model has a use for; who gives one wants it to count."""
 
 
-def unfit(request: VideoRequest, capabilities: Capabilities, *, strict: bool) -> str | None:
-    """Return why a model cannot do it, or None where it can or nobody knows.
+def unable(request: VideoRequest, capabilities: Capabilities) -> str | None:
+    """Return why a model cannot do it at all, or None where it can or nobody knows."""
+    wrong_task = capabilities.tasks and request.task not in capabilities.tasks
+    return f"it does no {request.task}" if wrong_task else None
 
-    strict: whether what was given must have an effect, as others may honour it; else it is adjusted and reported.
-    """
-    if capabilities.tasks and request.task not in capabilities.tasks:
-        return f"it does no {request.task}"
-    if not strict:
-        return None
+
+def unsuited(request: VideoRequest, capabilities: Capabilities) -> str | None:
+    """Return what a model would have to adjust or ignore of what was given, or None where nothing is known of that."""
     given = request.model_dump(include={*_DECIDING}, exclude_defaults=True)
     if capabilities.parameters:
         ignored = [name for name in _DECIDING if name in given and name not in capabilities.parameters]

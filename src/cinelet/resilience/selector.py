@@ -16,7 +16,7 @@ from cinelet.domain.model import AUTO, ModelReference
 from cinelet.domain.request import Strategy, Task, VideoRequest
 from cinelet.domain.result import Attempt
 from cinelet.domain.selection import Chosen, LeftOut, Selection
-from cinelet.resilience.fitness import unfit
+from cinelet.resilience.fitness import unable, unsuited
 from cinelet.resilience.hosts import may_be_remote, name_of
 from cinelet.resilience.knowledge import Knowledge
 from cinelet.resilience.performance import Performance, trials
@@ -141,6 +141,11 @@ class Selector:
         for model, trial in trials(ended).items():
             self.knowledge.learn(model, request.task, trial)
 
+    async def capabilities(self, model: ModelReference) -> Capabilities | None:
+        """Return what a model can do, as it said lately or says soon; None where nobody knows."""
+        said = await self._capabilities(model)
+        return said if isinstance(said, Capabilities) else None
+
     async def select(self, request: VideoRequest, *, queue: str | None = None) -> Selection:
         """Return the order for a request whose `model` is set. Raises `NoModelFitsError`.
 
@@ -194,14 +199,20 @@ class Selector:
             return str(error)
 
     async def _sift_by_capabilities(self, request: VideoRequest, sifting: _Sifting, *, strict: bool) -> None:
+        """Leave out who cannot do it. strict: also who would adjust what was given, while others would not."""
         said = await asyncio.gather(*(self._capabilities(way.model) for way in sifting.ways))
+        unsuited_ways: dict[ModelReference, str] = {}
         for way, capabilities in zip(list(sifting.ways), said, strict=True):
-            if isinstance(capabilities, Capabilities):
-                reason = unfit(request, capabilities, strict=strict and not way.is_asked)
-            else:
-                reason = capabilities
-            if reason is not None:
-                sifting.leave_out(way.model, reason)
+            if isinstance(capabilities, str):
+                sifting.leave_out(way.model, capabilities)
+            elif capabilities is not None:
+                if reason := unable(request, capabilities):
+                    sifting.leave_out(way.model, reason)
+                elif strict and (reason := unsuited(request, capabilities)):
+                    unsuited_ways[way.model] = reason
+        if len(unsuited_ways) < len(sifting.ways):
+            for model, reason in unsuited_ways.items():
+                sifting.leave_out(model, reason)
 
     async def _capabilities(self, model: ModelReference) -> Capabilities | str | None:
         """Return what a model can do, or why it cannot be had; None where nobody knows."""

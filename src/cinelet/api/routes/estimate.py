@@ -1,8 +1,8 @@
-"""`POST /v1/estimate`: how long a video would take, before it is asked for."""
+"""`POST /v1/estimate`: what a video would take, before it is asked for."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
@@ -11,7 +11,7 @@ from cinelet.api.bodies import PAIRS, Parameters, Prompt
 from cinelet.api.state import Jobs, WhoGenerates
 from cinelet.domain.request import ImageFit, Task, make_request
 from cinelet.jobs.estimate import Wanted
-from cinelet.jobs.estimator import Estimator
+from cinelet.jobs.forecast import forecast
 
 router = APIRouter(tags=["videos"])
 
@@ -37,13 +37,48 @@ class EstimateBody(Parameters):
         return Wanted(duration=self.duration, fps=self.fps, steps=self.num_inference_steps, size=size)
 
 
+class ChosenView(BaseModel):
+    """A model that would be tried, and what is expected of it. Seconds."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    model: str
+    why: str
+    """Why it has its place."""
+    success: float | None
+    """The probability that it makes the video."""
+    seconds: float | None
+    low: float | None
+    high: float | None
+    """Four out of five lie between these two."""
+    cost: float | None
+    samples: int
+    """How many outcomes are known; older ones count less."""
+    explored: bool
+    """Whether it has its place to be known better. Each request is asked for anew, so the next one may differ."""
+
+
+class LeftOutView(BaseModel):
+    """A model that would not be tried."""
+
+    model: str
+    reason: str
+
+
 class EstimateView(BaseModel):
-    """How long a video would take, from what others of the model took here. Seconds."""
+    """What a video would take, from what others of the model took here. Seconds."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     object: Literal["estimate"] = "estimate"
+    requested_model: str
     model: str
+    """What would run."""
+    why: str
+    """Why that."""
+    order: list[ChosenView]
+    """What would be tried, one after another until there is a video."""
+    left_out: list[LeftOutView]
     seconds: float | None
     """From its begin to its end; None where nothing was measured."""
     low: float | None
@@ -55,27 +90,40 @@ class EstimateView(BaseModel):
     """Until it begins; None where that is not known, as where no worker runs."""
     basis: str
     """What the estimate is made of, in words."""
+    cost: float | None
+    """Expected, in `currency`; None where nobody knows."""
+    currency: str
+    cost_basis: str
+    """What the cost is by, in words."""
+    adjustments: list[dict[str, Any]]
+    """What would be changed of the request, as far as that is known without loading the model."""
 
 
 @router.post("/v1/estimate")
 async def estimate(body: EstimateBody, jobs: Jobs, _: WhoGenerates) -> EstimateView:
-    """Estimate how long a video would take, and how long it would wait. Nothing is made, loaded or asked elsewhere."""
-    model = body.model or jobs.service.default_models[Task(body.task)]
+    """Say which model would make a video and why, what it would take, cost and change. Nothing is made or loaded."""
+    task = Task(body.task)
+    model = body.model or jobs.service.default_models[task]
     # Of a text, as no image is there; all else is checked as it would be.
     fields = {**body.values(), "task": Task.TEXT_TO_VIDEO, "model": model, "prompt": body.prompt or "a video"}
-    work = jobs.service.resolved(make_request(**fields))
-    model = str(work.model)
-    estimator = Estimator(jobs.database, await jobs.roster.list())
-    found = await estimator.estimate(model, body.wanted())
-    waiting = await estimator.waiting(jobs.queue.queue_of(model), priority=body.priority)
+    work = jobs.service.resolved(make_request(**fields)).model_copy(update={"task": task})
+    found = await forecast(jobs, work, body.wanted(), priority=body.priority)
     return EstimateView(
-        model=model,
-        seconds=_rounded(found.seconds),
-        low=_rounded(found.low),
-        high=_rounded(found.high),
-        samples=found.samples,
-        waiting=_rounded(waiting),
-        basis=found.basis,
+        requested_model=found.requested_model,
+        model=found.model,
+        why=found.order[0].why,
+        order=[ChosenView(**one.to_dict()) for one in found.order],
+        left_out=[LeftOutView(model=str(one.model), reason=one.reason) for one in found.left_out],
+        seconds=_rounded(found.estimate.seconds),
+        low=_rounded(found.estimate.low),
+        high=_rounded(found.estimate.high),
+        samples=found.estimate.samples,
+        waiting=_rounded(found.waiting),
+        basis=found.estimate.basis,
+        cost=found.cost,
+        currency=found.currency,
+        cost_basis=found.cost_basis,
+        adjustments=[change.to_dict() for change in found.adjustments],
     )
 
 
