@@ -27,6 +27,7 @@ from cinelet.api.routes import (
     models,
     orders,
     page,
+    stats,
     text_to_video,
     videos,
     webhooks,
@@ -72,7 +73,20 @@ def make_app(
     answer_errors(app)
     # Routes are tried in order: what is asked most comes first.
     asked_most = (videos, generations, events, text_to_video, image_to_video)
-    for routes in (*asked_most, estimate, batches, webhooks, models, caller, admin, orders, metrics, health, page):
+    for routes in (
+        *asked_most,
+        estimate,
+        batches,
+        webhooks,
+        models,
+        stats,
+        caller,
+        admin,
+        orders,
+        metrics,
+        health,
+        page,
+    ):
         app.include_router(routes.router)
     app.add_middleware(BodyLimit, max_bytes=round(config.max_image_size * _BASE64) + FIELDS_BYTES)
     app.add_middleware(Access, open_to_all=open_to_all, clock=clock)

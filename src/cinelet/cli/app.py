@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from cinelet.cli import INTERRUPTED, batch, estimate, generate, probe, serve, settings, worker
+from cinelet.cli import INTERRUPTED, batch, estimate, generate, probe, serve, settings, stats, worker
 from cinelet.cli.late import group_of
 from cinelet.domain.errors import CineletError, ValidationError
 
@@ -23,6 +23,7 @@ app = typer.Typer(name="cinelet", rich_markup_mode=None, pretty_exceptions_enabl
 app.command("generate")(generate.generate)
 app.command("batch")(batch.batch)
 app.command("estimate")(estimate.estimate)
+app.command("stats")(stats.stats)
 app.add_typer(group_of("jobs", "List, watch, cancel and retry generations, and save their videos."), name="jobs")
 app.command("worker")(worker.worker)
 app.command("serve")(serve.serve)

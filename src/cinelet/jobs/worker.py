@@ -38,6 +38,7 @@ from cinelet.jobs.presence import Presence
 from cinelet.jobs.queue import restored_request
 from cinelet.jobs.reporter import Reporter
 from cinelet.jobs.roster import parameters
+from cinelet.jobs.statistics import write_hours
 from cinelet.jobs.work_folder import make_work_folder, remove_abandoned
 from cinelet.observability.logs import get_logger
 from cinelet.resilience.attempts import collecting
@@ -366,6 +367,7 @@ class Worker:
                 if number % (SWEEPS_OF_ALL * 10) == 0:
                     await forget_old(self._database)
                     await forget_outcomes(self._database)
+                    await write_hours(self._database)
             except CineletError as error:
                 _logger.info("The sweep failed", extra={"code": error.code})
             number += 1
