@@ -117,7 +117,6 @@ def test_every_attempt_is_told_to_whoever_collects_them(tmp_path: Path) -> None:
         "request_id": "abc",
         "why": None,
         "cost": None,
-        "why": None,
         "may_be_billed": False,
     }
     assert second == {
@@ -128,7 +127,6 @@ def test_every_attempt_is_told_to_whoever_collects_them(tmp_path: Path) -> None:
         "request_id": "request-2",
         "why": None,
         "cost": None,
-        "why": None,
         "may_be_billed": False,
     }
 
