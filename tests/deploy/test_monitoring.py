@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ RULES: list[dict[str, Any]] = [
 ]
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 ROWS = [panel for panel in DASHBOARD["panels"] if panel["type"] == "row"]
+TRIALS: dict[str, Any] = yaml.safe_load((FOLDER / "alerts.test.yml").read_text(encoding="utf-8"))
+PROMTOOL = shutil.which("promtool")
 VARIABLES = {"$__rate_interval": "5m", "$__range": "6h", "$model": ".*"}
 
 
@@ -106,3 +110,18 @@ def test_an_alert_asks_for_what_exists_and_says_what_to_do(rule: dict[str, Any])
 def test_alerts_have_their_own_names() -> None:
     names = [rule["alert"] for rule in RULES]
     assert len(names) == len(set(names))
+
+
+def test_the_series_that_the_rules_are_tried_with_could_be_scraped() -> None:
+    assert TRIALS["rule_files"] == ["alerts.yml"]
+    for trial in TRIALS["tests"]:
+        for series in trial["input_series"]:
+            labels_of(series["series"])
+        assert {case["alertname"] for case in trial["alert_rule_test"]} <= {rule["alert"] for rule in RULES}
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool (of Prometheus) is not installed")
+def test_alerts_come_where_they_should_and_only_there() -> None:
+    command = [str(PROMTOOL), "test", "rules", str(FOLDER / "alerts.test.yml")]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert found.returncode == 0, found.stdout + found.stderr
