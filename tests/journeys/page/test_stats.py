@@ -56,6 +56,27 @@ STATS: dict[str, Any] = {
 }
 
 
+NEXT: dict[str, Any] = {
+    "task": "text-to-video",
+    "strategy": "balanced",
+    "order": [
+        {
+            "model": "hf:org/fast:fal-ai",
+            "why": "balanced: 98 % of 40 outcomes",
+            "success": 0.98,
+            "seconds": 12.5,
+            "low": 9.0,
+            "high": 15.0,
+            "cost": 0.25,
+            "samples": 40,
+            "explored": True,
+        },
+    ],
+    "left_out": [{"model": "local:org/own", "reason": "it costs too much"}],
+    "why_not": "",
+}
+
+
 def pretend(page: Page, **changes: Any) -> None:
     def answer(route: Route) -> None:
         (window,) = parse_qs(urlsplit(route.request.url).query)["window"]
@@ -79,6 +100,26 @@ def test_what_was_made_is_told_and_what_failed_with_its_code(
     expect(shown).to_contain_text("unknown")
     expect(page.locator("[data-figure=success]")).to_have_text("100 %")
     expect(page.locator("[data-figure=cost]")).to_have_text("unknown")
+    following = row(page, "Runs next: From a text", "embedded")
+    expect(following).to_contain_text("outcome")
+
+
+def test_what_runs_next_is_told_with_the_reason(opened: Callable[..., Page], page: Page) -> None:
+    pretend(page)
+    nothing = {
+        **NEXT,
+        "task": "image-to-video",
+        "order": [],
+        "left_out": [],
+        "why_not": "No model here begins with an image",
+    }
+    page.route("**/v1/stats/next", lambda route: route.fulfill(json={"object": "list", "data": [NEXT, nothing]}))
+    opened("stats")
+    following = row(page, "Runs next: From a text", "hf:org/fast:fal-ai")
+    for words in ("balanced: 98 % of 40 outcomes", "to know it better", "98 %", "13 s", "0.25 EUR"):
+        expect(following).to_contain_text(words)
+    expect(page.get_by_text("Left out: local:org/own, because it costs too much")).to_be_visible()
+    expect(page.get_by_text("No model here begins with an image")).to_be_visible()
 
 
 def test_numbers_have_charts_beside_them(opened: Callable[..., Page], page: Page) -> None:

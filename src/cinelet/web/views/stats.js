@@ -1,8 +1,9 @@
 // How models did lately: what is slow, what fails, what it costs, and what waits.
 import { caller } from "../api.js";
 import { money, seconds } from "../format.js";
-import { html } from "../html.js";
+import { html, useState } from "../html.js";
 import { ModelStats } from "../parts/model_stats.js";
+import { NextModels } from "../parts/next_models.js";
 import { QueueStats } from "../parts/queue_stats.js";
 import { linkTo, replaceQuery } from "../router.js";
 import { USUAL, WINDOWS, useStats } from "../stats_facts.js";
@@ -13,15 +14,20 @@ export function Stats({ query }) {
   const window = WINDOWS.some(([name]) => name === asked) ? asked : USUAL;
   const { stats, error, read } = useStats(window);
   const { role } = useStore(caller);
+  const [again, setAgain] = useState(0);
+  const readAll = () => {
+    setAgain(again + 1);
+    read();
+  };
   return html`<div class="admin">
     <div class="admin-head">
       <h1 tabindex="-1">Stats</h1>
       <p class="muted">${role === "admin" ? "What everybody's videos did" : "What your videos did"}, up to now.</p>
       <${WindowPicker} window=${window} />
-      <button type="button" onClick=${() => read()}>Read now</button>
+      <button type="button" onClick=${readAll}>Read now</button>
     </div>
     <div role="status">${error && html`<p class="stale">${error.message}${stats ? " What is shown was so before." : ""}</p>`}</div>
-    ${stats ? html`<${Told} stats=${stats} late=${stats.window !== window} />` : !error && html`<p class="muted">Asking…</p>`}
+    ${stats ? html`<${Told} stats=${stats} late=${stats.window !== window} again=${again} />` : !error && html`<p class="muted">Asking…</p>`}
   </div>`;
 }
 
@@ -37,7 +43,7 @@ function WindowPicker({ window }) {
   </fieldset>`;
 }
 
-function Told({ stats, late }) {
+function Told({ stats, late, again }) {
   const { total, models, more_models: more, queue, currency } = stats;
   return html`<div class="admin" aria-busy=${late ? "true" : undefined}>
     ${total.attempts > 0 && html`<section class="card" aria-label="All models together"><${Figures} total=${total} currency=${currency} /></section>`}
@@ -49,6 +55,10 @@ function Told({ stats, late }) {
     <section class="card" aria-labelledby="queue-now">
       <h2 id="queue-now">Waits and runs now</h2>
       <${QueueStats} queue=${queue} />
+    </section>
+    <section class="card" aria-labelledby="next">
+      <h2 id="next">Runs next, where the service chooses</h2>
+      <${NextModels} currency=${currency} again=${again} />
     </section>
   </div>`;
 }
