@@ -53,6 +53,7 @@ ROUTES = {
     ("GET", "/v1/models/{model:path}"): READ,
     ("GET", "/v1/me"): READ,
     ("GET", "/v1/stats"): READ,
+    ("GET", "/v1/stats/next"): READ,
     ("GET", "/v1/admin/queue"): ADMIN,
     ("GET", "/v1/admin/workers"): ADMIN,
     ("GET", "/v1/admin/keys"): ADMIN,

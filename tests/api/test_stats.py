@@ -117,6 +117,15 @@ def test_a_part_can_be_asked_for(served: Served) -> None:
     assert stats(served, root, provider="\0")["models"] == []
 
 
+def test_what_runs_next_is_told_for_each_task(served: Served) -> None:
+    reply = served.client.get("/v1/stats/next", headers=key(served, "next", Role.READ))
+    assert reply.status_code == 200
+    told = {one["task"]: one for one in reply.json()["data"]}
+    assert sorted(told) == ["image-to-video", "text-to-video"]
+    assert told["text-to-video"]["order"] == []
+    assert told["text-to-video"]["why_not"] == "nothing here chooses among models"
+
+
 @pytest.mark.parametrize(
     ("query", "field"),
     [

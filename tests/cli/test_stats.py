@@ -59,11 +59,19 @@ def test_a_program_is_told_the_same_as_by_the_service(cinelet: Command) -> None:
     told = cinelet("stats", "--json", "--window", "7d", "--model", "org/name", "--provider", "local").json
     assert (told["window"], told["total"]["attempts"], told["currency"]) == ("7d", 1, "USD")
     assert [one["model"] for one in told["models"]] == ["local:org/name"]
+    assert [(one["task"], one["order"][0]["model"]) for one in told["next"]] == [
+        ("text-to-video", "embedded"),
+        ("image-to-video", "embedded"),
+    ]
 
 
 def test_where_nothing_was_made_it_says_so(cinelet: Command) -> None:
     done = cinelet("stats", "--window", "1h")
-    assert (done.code, done.out) == (0, "")
+    assert done.code == 0
+    assert done.out.splitlines() == [
+        "next text-to-video: embedded (ordered: no outcome known)",
+        "next image-to-video: embedded (ordered: no outcome known)",
+    ]
     assert done.err == "no attempts at a model in 1h; every job that is made here counts (cinelet jobs)\n"
 
 

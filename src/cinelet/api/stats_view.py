@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from cinelet.api.choice_view import ChosenView, LeftOutView
+from cinelet.jobs.next_models import Next
 from cinelet.jobs.statistics import LOCAL, Count, Statistics
 
 
@@ -112,6 +115,44 @@ class StatsView(_View):
     """How many there are beside these."""
     queue: list[QueueStats]
     """The models for which most waits and runs, 50 at most."""
+
+
+class NextView(_View):
+    """What would be tried for the next request for `auto` of a task."""
+
+    task: Literal["text-to-video", "image-to-video"]
+    strategy: str | None
+    """By which the models are ordered; null where there is nothing to order."""
+    order: list[ChosenView]
+    """One after another, until there is a video."""
+    left_out: list[LeftOutView]
+    why_not: str
+    """Why nothing would be tried; empty where something would."""
+
+
+class NextList(_View):
+    """For each task."""
+
+    object: Literal["list"] = "list"
+    data: list[NextView]
+
+
+def next_list(found: Sequence[Next]) -> NextList:
+    """Return what would be tried next as clients see it."""
+    return NextList(
+        data=[
+            NextView(
+                task=one.task.value,
+                strategy=one.selection.strategy if one.selection else None,
+                order=[ChosenView(**chosen.to_dict()) for chosen in one.selection.order] if one.selection else [],
+                left_out=[LeftOutView(model=str(out.model), reason=out.reason) for out in one.selection.left_out]
+                if one.selection
+                else [],
+                why_not=one.why_not,
+            )
+            for one in found
+        ]
+    )
 
 
 def stats_view(found: Statistics, *, window: str, owner: str | None, currency: str) -> StatsView:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from cinelet.api.stats_view import CountView, ModelStats, Spread, StatsView
+    from cinelet.api.stats_view import CountView, ModelStats, NextList, NextView, Spread, StatsView
 
 _WIDE = 200
 """Columns where no terminal says how many it has: nothing of a name is cut off then."""
@@ -28,25 +28,32 @@ def stats(
 ) -> None:
     """Show how often models succeeded lately, how fast they were, what they cost, and what waits for them."""
     import asyncio
+    import json
 
-    from cinelet.api.stats_view import stats_view
+    from cinelet.api.stats_view import next_list, stats_view
     from cinelet.assembly import durable_jobs
+    from cinelet.jobs.next_models import next_models
     from cinelet.jobs.statistics import statistics
     from cinelet.jobs.window import parse_window
 
     length = parse_window(window)
 
-    async def asked() -> StatsView:
+    async def asked() -> tuple[StatsView, NextList]:
         async with durable_jobs() as jobs:
             currency = jobs.queue.costs.currency
-            found = await statistics(jobs.database, length, currency=currency, model=model, provider=provider)
-            return stats_view(found, window=window, owner=None, currency=currency)
+            found, following = await asyncio.gather(
+                statistics(jobs.database, length, currency=currency, model=model, provider=provider),
+                next_models(jobs.service),
+            )
+            return stats_view(found, window=window, owner=None, currency=currency), next_list(following)
 
-    view = asyncio.run(asked())
+    view, following = asyncio.run(asked())
     if as_json:
-        typer.echo(view.model_dump_json())
+        typer.echo(json.dumps({**view.model_dump(), "next": following.model_dump()["data"]}))
         return
     _print(view)
+    for one in following.data:
+        typer.echo(f"next {one.task}: {_choice(one)}")
 
 
 def _print(view: StatsView) -> None:
@@ -110,6 +117,16 @@ def _cells(count: CountView, currency: str) -> list[str]:
 
 def _spread(spread: Spread) -> list[str]:
     return ["" if seconds is None else f"{seconds:.3g}" for seconds in (spread.p50, spread.p95)]
+
+
+def _choice(following: NextView) -> str:
+    """Return what would be tried, and why, in one line."""
+    if not following.order:
+        return f"nothing; {following.why_not}"
+    first, *others = following.order
+    then = f"; then {', '.join(other.model for other in others)}" if others else ""
+    out = "".join(f"; left out {one.model} ({one.reason})" for one in following.left_out)
+    return f"{first.model} ({first.why}){then}{out}"
 
 
 def _style(one: ModelStats) -> str:

@@ -13,12 +13,14 @@ import { Gallery } from "./views/gallery.js";
 import { GenerationView } from "./views/generation.js";
 import { Make } from "./views/make.js";
 import { SignIn } from "./views/sign_in.js";
+import { Stats } from "./views/stats.js";
 
 const VIEWS = {
   make: { view: Make, label: "Make" },
   gallery: { view: Gallery, label: "Gallery" },
   batch: { view: Batch, label: "Batch" },
   compare: { view: Compare, label: "Compare" },
+  stats: { view: Stats, label: "Stats" },
   admin: { view: Admin, label: "Admin", role: "admin" },
   generation: { view: GenerationView },
 };

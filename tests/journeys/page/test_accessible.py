@@ -37,6 +37,7 @@ def known(service: ServiceProcess) -> dict[str, str]:
         "batch": "batch",
         "one batch": f"batch/{batch['id']}",
         "admin": "admin",
+        "stats": "stats",
         "nowhere": "nowhere",
     }
 
@@ -55,7 +56,7 @@ def findings(page: Page) -> list[Any]:
 
 VIEWS = (
     *("make", "gallery", "nothing found", "completed", "failed", "no such video", "compare", "compare nothing"),
-    *("batch", "one batch", "admin", "nowhere"),
+    *("batch", "one batch", "stats", "admin", "nowhere"),
 )
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
 from cinelet.api.bodies import PAIRS, Parameters, Prompt
+from cinelet.api.choice_view import ChosenView, LeftOutView
 from cinelet.api.state import Jobs, WhoGenerates
 from cinelet.domain.request import ImageFit, Task, make_request
 from cinelet.jobs.estimate import Wanted
@@ -35,34 +36,6 @@ class EstimateBody(Parameters):
         """Return what tells how long it takes."""
         size = (self.width, self.height) if self.width and self.height else None
         return Wanted(duration=self.duration, fps=self.fps, steps=self.num_inference_steps, size=size)
-
-
-class ChosenView(BaseModel):
-    """A model that would be tried, and what is expected of it. Seconds."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    model: str
-    why: str
-    """Why it has its place."""
-    success: float | None
-    """The probability that it makes the video."""
-    seconds: float | None
-    low: float | None
-    high: float | None
-    """Four out of five lie between these two."""
-    cost: float | None
-    samples: int
-    """How many outcomes are known; older ones count less."""
-    explored: bool
-    """Whether it has its place to be known better. Each request is asked for anew, so the next one may differ."""
-
-
-class LeftOutView(BaseModel):
-    """A model that would not be tried."""
-
-    model: str
-    reason: str
 
 
 class EstimateView(BaseModel):

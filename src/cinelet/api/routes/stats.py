@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 
+from cinelet.api.access import caller_of
 from cinelet.api.state import Jobs, Who
-from cinelet.api.stats_view import StatsView, stats_view
+from cinelet.api.stats_view import NextList, StatsView, next_list, stats_view
 from cinelet.domain.model import MAX_REFERENCE_CHARACTERS
+from cinelet.jobs.next_models import next_models
 from cinelet.jobs.statistics import statistics
 from cinelet.jobs.window import DEFAULT, parse_window
 
@@ -33,3 +35,9 @@ async def show_stats(
         jobs.database, parse_window(window), currency=currency, owner=caller.sees, model=model, provider=provider
     )
     return stats_view(found, window=window, owner=caller.sees, currency=currency)
+
+
+@router.get("/next", dependencies=[Depends(caller_of)])
+async def show_next(jobs: Jobs) -> NextList:
+    """Say which models would be tried for the next request for `auto`, in which order, and why. Nothing is made."""
+    return next_list(await next_models(jobs.service))

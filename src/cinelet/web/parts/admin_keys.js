@@ -1,7 +1,7 @@
 // Who may ask, and how much of that was used.
-import { count, seconds } from "../format.js";
+import { count, money, seconds } from "../format.js";
 import { html } from "../html.js";
-import { DataTable } from "./data_table.js";
+import { DataTable, Share } from "./data_table.js";
 import { When } from "./when.js";
 
 export function Keys({ keys }) {
@@ -28,22 +28,36 @@ export function Keys({ keys }) {
       { name: "Videos in 24 h", number: true, cell: ({ use }) => use.generations.toLocaleString() },
       {
         name: "Video in 24 h",
-        number: true,
-        cell: ({ use, limits }) => {
-          const most = limits.video_seconds_per_day;
-          const used = use.video_seconds ? seconds(use.video_seconds) : "none";
-          return most === null ? used : `${used} of ${seconds(most)}`;
-        },
+        cell: ({ name, use, limits }) =>
+          html`<${Used} label="Video of ${name} in 24 hours" used=${use.video_seconds} most=${limits.video_seconds_per_day} words=${seconds} />`,
+      },
+      {
+        name: "Cost in 24 h",
+        cell: ({ name, use, limits }) =>
+          html`<${Used}
+            label="Cost of ${name} in 24 hours"
+            used=${use.cost}
+            most=${limits.currency === use.currency ? limits.budget_per_day : null}
+            words=${(amount) => money(amount, use.currency)}
+          />`,
       },
     ]}
   />`;
 }
 
-function limitsInWords({ requests_per_minute: requests, running, video_seconds_per_day: video }) {
+// What was used of a limit, or without one how much it was.
+function Used({ label, used, most, words }) {
+  const amount = used ? words(used) : "none";
+  if (most === null) return amount;
+  return html`<${Share} label=${label} taken=${used} whole=${most} words="${amount} of ${words(most)}" />`;
+}
+
+function limitsInWords({ requests_per_minute: requests, running, video_seconds_per_day: video, budget_per_day: budget, currency }) {
   const words = [
     requests !== null && `${count(requests, "request")} a minute`,
     running !== null && `${running.toLocaleString()} at once`,
     video !== null && `${seconds(video)} of video a day`,
+    budget !== null && `${money(budget, currency)} a day`,
   ].filter(Boolean);
   return words.length ? words.map((one) => html`<div>${one}</div>`) : html`<span class="muted">none</span>`;
 }

@@ -27,10 +27,10 @@ export function DataTable({ label, columns, rows, rowKey, empty }) {
   </div>`;
 }
 
-// How much of something is taken, as a bar with its numbers.
-export function Share({ label, taken, whole, words }) {
+// How much of something is taken, as a bar with its numbers. plain: where much of it is nothing to worry about.
+export function Share({ label, taken, whole, words, plain = false }) {
   const part = whole ? Math.min(1, taken / whole) : 0;
-  const level = part > 0.9 ? "high" : part > 0.7 ? "much" : "";
+  const level = plain ? "" : part > 0.9 ? "high" : part > 0.7 ? "much" : "";
   return html`<div class="share">
     <span>${words}</span>
     <span class="bar ${level}" role="meter" aria-label=${label} aria-valuemin="0" aria-valuemax=${whole} aria-valuenow=${taken} aria-valuetext=${words}>
