@@ -1,8 +1,3 @@
--- The trace that a generation belongs to, in W3C form: whoever works on it goes on from there. attempt_traceparent: of
--- the last worker that recorded one, for the next one to refer to.
-ALTER TABLE generations ADD COLUMN traceparent text, ADD COLUMN attempt_traceparent text;
-ALTER TABLE batch_requests ADD COLUMN traceparent text;
-
 -- As in 0015, and with the trace.
 CREATE OR REPLACE FUNCTION make_generations_of_batches(at_most integer) RETURNS integer
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
