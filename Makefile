@@ -62,6 +62,6 @@ $(READY):
 	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'error: cinelet needs Python 3.11 or newer, and $(PYTHON) is not; say which one to use: make PYTHON=python3.12 ...' >&2; exit 1; }
 	@echo 'Setting up .venv, once. This downloads PyTorch and takes a few minutes.'
 	@.venv/bin/python -c '' 2>/dev/null || '$(PYTHON)' -m venv --clear .venv || { echo 'error: $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
-	@.venv/bin/python -m pip install -qq --constraint constraints.txt --editable '.[local,serve,quantization,dev]'
+	@.venv/bin/python -m pip install -qq --constraint constraints.txt --editable '.[local,serve,quantization,tracing,dev]'
 	@rm -f .venv/.ready-*
 	@touch '$@'

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.spans import Spans, recorded
+
 # How long an example takes says how busy the machine is: by default one of 200 ms would be a failure.
 settings.register_profile("cinelet", deadline=None)
 settings.load_profile("cinelet")
@@ -26,6 +28,13 @@ def own_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("CINELET_DATA_DIR", str(tmp_path_factory.mktemp("data")))
         patch.setenv("CINELET_CACHE_SIZE", "0")
         yield
+
+
+@pytest.fixture
+def spans() -> Iterator[Spans]:
+    """Record the spans of a test."""
+    with recorded() as spans:
+        yield spans
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from cinelet.resilience import (
     LimitBackend,
     RetryBackend,
     RetryBudgets,
+    TracedBackend,
     circuit_of,
     host_of,
 )
@@ -200,7 +201,7 @@ def make_backend(config: Config, registry: BackendRegistry | None = None) -> Bac
         guarded = LimitBackend(guarded, key=host_of, limits=config.cinelet_provider_limits)
     fallbacks = config.fallback_models
     return FallbackBackend(
-        guarded,
+        TracedBackend(guarded),
         expand=registry.expand,
         fallbacks=fallbacks,
         attempt_seconds=attempt_seconds,

@@ -32,6 +32,7 @@ from cinelet.media.probe import Prober
 from cinelet.observability import metrics
 from cinelet.observability.logs import get_logger
 from cinelet.observability.redaction import private, redact
+from cinelet.observability.tracing import describe, span
 from cinelet.resilience.attempts import collect_spoiled
 from cinelet.resilience.billing import billed
 from cinelet.resilience.prices import PriceTable
@@ -282,16 +283,13 @@ class VideoService:
     async def _guarded(self, request: VideoRequest, context: Context) -> VideoResult:
         """Run the generation; log it and turn foreign exceptions into ours, without the prompt."""
         facts = {"model": request.model, "task": str(request.task)}
-        with private(request.prompt, request.negative_prompt):
+        with private(request.prompt, request.negative_prompt), span("generate", model=request.model) as generating:
             self.logger.info("Generating a video", extra={**facts, "prompt_length": len(request.prompt or "")})
             try:
                 result = billed(await self._run(request, context), self.prices)
                 metrics.answered(result)
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, GenerationCancelledError):
                 context.cancel()
-                self.logger.info("The generation was cancelled", extra=facts)
-                raise
-            except GenerationCancelledError:
                 self.logger.info("The generation was cancelled", extra=facts)
                 raise
             except CineletError as error:
@@ -312,6 +310,7 @@ class VideoService:
                     "cache": result.cache,
                 },
             )
+            describe(generating, made_by=result.model, cache=result.cache, video_size=result.facts.size)
             return result
 
     async def _run(self, request: VideoRequest, context: Context) -> VideoResult:
@@ -371,7 +370,8 @@ class VideoService:
         began = time.monotonic()
         remaining = context.remaining_seconds()
         timeout = PROBE_TIMEOUT_SECONDS if remaining is None else min(PROBE_TIMEOUT_SECONDS, max(remaining, 1.0))
-        facts, previews = await asyncio.to_thread(self._probe, video.path, timeout_seconds=timeout)
+        with span("probe", video_size=size):
+            facts, previews = await asyncio.to_thread(self._probe, video.path, timeout_seconds=timeout)
         context.check()
         return facts, previews, time.monotonic() - began
 

@@ -35,6 +35,14 @@ def made(client: httpx2.Client, prompt: str = "a gull", **values: Any) -> dict[s
     return generation
 
 
+def unnamed(error: dict[str, Any]) -> dict[str, Any]:
+    """Return the body of an error without what names this one request, so that two can be compared."""
+    details = {
+        name: value for name, value in error["error"]["details"].items() if name not in {"request_id", "trace_id"}
+    }
+    return {"error": {**error["error"], "details": details}}
+
+
 class Served:
     """Serves until closed. client: speaks to it."""
 

@@ -1,24 +1,27 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from cinelet.observability import logs
+from cinelet.observability import logs, tracing
 from cinelet.observability.redaction import private
 
 
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
-    root = logging.getLogger(logs.ROOT)
-    before = (root.handlers[:], root.propagate, root.level)
+    root, others = logging.getLogger(logs.ROOT), logging.getLogger()
+    before = (root.handlers[:], root.propagate, root.level, others.handlers[:])
     yield
     root.handlers[:], root.propagate = before[:2]
     root.setLevel(before[2])
+    others.handlers[:] = before[3]
 
 
 @pytest.fixture
@@ -103,3 +106,70 @@ def test_off_a_terminal_the_form_is_json() -> None:
     logs.configure(level="INFO", stream=stream)
     logs.get_logger("other").info("x")
     assert lines(stream)[0]["logger"] == "cinelet.other"
+
+
+def test_what_is_bound_is_in_every_line_inside_also_of_tasks_and_threads(stream: io.StringIO) -> None:
+    logger = logs.get_logger("cinelet.x")
+
+    async def work() -> None:
+        logger.info("task")
+        await asyncio.to_thread(logger.info, "thread")
+
+    with logs.bound(generation="gen_a"), logs.bound(request="r1"):
+        asyncio.run(work())
+        logger.info("own", extra={"generation": "gen_b"})
+    logger.info("outside")
+    found = {line["message"]: (line.get("generation"), line.get("request")) for line in lines(stream)}
+    assert found == {
+        "task": ("gen_a", "r1"),
+        "thread": ("gen_a", "r1"),
+        "own": ("gen_b", "r1"),
+        "outside": (None, None),
+    }
+
+
+def test_a_line_names_its_trace_and_its_process() -> None:
+    stream = io.StringIO()
+    logs.configure(level="INFO", log_format="json", stream=stream, process="worker")
+    with tracing.span("a"):
+        logs.get_logger("cinelet.x").info("inside")
+        trace = tracing.trace_id()
+    (line,) = lines(stream)
+    assert (line["trace_id"], line["process"], line["pid"]) == (trace, "worker", os.getpid())
+
+
+def test_the_human_form_cuts_ids_to_what_tells_them_apart() -> None:
+    stream = io.StringIO()
+    logs.configure(level="INFO", log_format="human", stream=stream, process="serve")
+    facts = {"request": "0123456789abcdef", "generation": "gen_abcdefghijklmnopqrstuvwxyz", "status": 200}
+    with tracing.span("a", parent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"):
+        logs.get_logger("cinelet.x").info("Answered", extra=facts)
+    expected = "serve  cinelet.x: Answered status=200 trace=4bf92f35 request=01234567 generation=gen_abcdefgh"
+    assert stream.getvalue().rstrip().partition("info    ")[2] == expected
+
+
+def test_what_other_libraries_warn_of_goes_the_same_way_and_is_redacted(stream: io.StringIO) -> None:
+    theirs = logging.getLogger("uvicorn.error")
+    try:
+        raise RuntimeError("a protocol error for hf_abcdefghij")
+    except RuntimeError:
+        theirs.exception("Exception in ASGI application for %s", "Bearer abcdefghijk")
+    theirs.info("unheard")
+    (line,) = lines(stream)
+    assert (line["logger"], line["level"]) == ("uvicorn.error", "error")
+    assert "Traceback" in line["error"]
+    assert "abcdefghij" not in json.dumps(line)
+
+
+def test_who_wants_no_warnings_of_ours_gets_none_of_others() -> None:
+    stream = io.StringIO()
+    logs.configure(level="CRITICAL", log_format="json", stream=stream)
+    logging.getLogger("some.library").warning("x")
+    assert stream.getvalue() == ""
+
+
+def test_another_configuration_replaces_the_first(stream: io.StringIO) -> None:
+    other = io.StringIO()
+    logs.configure(level="INFO", log_format="json", stream=other)
+    logging.getLogger("some.library").warning("x")
+    assert (len(lines(other)), len(lines(stream))) == (1, 0)

@@ -14,6 +14,7 @@ from cinelet.api.body_limit import FIELDS_BYTES, BodyLimit
 from cinelet.api.errors import REPLIES, answer_errors
 from cinelet.api.request_id import RequestId
 from cinelet.api.request_metrics import RequestMetrics
+from cinelet.api.request_trace import RequestTrace
 from cinelet.api.routes import (
     admin,
     batches,
@@ -69,6 +70,14 @@ def make_app(
         redoc_url=None,
         static_url="/docs/files",
         responses=REPLIES,
+        # FastAPI's own would record what was searched for, and say nothing where nobody records.
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+        },
     )
     answer_errors(app)
     # Routes are tried in order: what is asked most comes first.
@@ -92,4 +101,5 @@ def make_app(
     app.add_middleware(Access, open_to_all=open_to_all, clock=clock)
     app.add_middleware(RequestId)
     app.add_middleware(RequestMetrics)
+    app.add_middleware(RequestTrace)
     return app

@@ -18,6 +18,7 @@ from cinelet.domain import errors as domain
 from cinelet.domain.errors import CineletError
 from cinelet.jobs import errors as jobs
 from cinelet.observability import metrics
+from cinelet.observability.logs import here
 from cinelet.storage import errors as storage
 
 
@@ -216,8 +217,11 @@ def body_of(error: CineletError) -> dict[str, Any]:
 def error_body(
     *, code: str, message: str, kind: str, param: str | None = None, details: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return the shape of every error."""
-    return {"error": {"code": code, "message": message, "type": kind, "param": param, "details": details or {}}}
+    """Return the shape of every error; its details name the request and the trace, for whoever looks into the log."""
+    names = here()
+    told = {"request_id": names.get("request"), "trace_id": names.get("trace_id")}
+    known = {**(details or {}), **{name: value for name, value in told.items() if value is not None}}
+    return {"error": {"code": code, "message": message, "type": kind, "param": param, "details": known}}
 
 
 def reply_to(error: CineletError) -> JSONResponse:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import secrets
 import traceback
 
-from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cinelet.api.errors import error_body
+from cinelet.api.request_trace import REQUEST_ID
 from cinelet.observability import metrics
-from cinelet.observability.logs import get_logger
+from cinelet.observability.logs import bound, get_logger
 
-HEADER = "x-request-id"
+HEADER = b"x-request-id"
 _logger = get_logger(__name__)
 
 
@@ -28,28 +28,29 @@ class RequestId:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        name = secrets.token_hex(12)
+        scope[REQUEST_ID] = name = secrets.token_hex(12)
         begun = False
 
         async def named(message: Message) -> None:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                MutableHeaders(scope=message)[HEADER] = name
+                message["headers"] = [*message["headers"], (HEADER, name.encode())]
             await send(message)
 
-        try:
-            await self._app(scope, receive, named)
-        except Exception as error:
-            facts = {"request": name, "path": scope["path"], "failure": type(error).__name__, "where": _where(error)}
-            # Without its message: what another library says of its failure may hold a prompt.
-            _logger.error("A request failed in a way that nobody foresaw", extra=facts)  # noqa: TRY400
-            _logger.debug("A request failed", extra={"request": name}, exc_info=error)
-            if not begun:
-                metrics.refused("internal_error")
-                message = "Something failed here; the log says what, under this request's id"
-                reply = JSONResponse(error_body(code="internal_error", message=message, kind="server_error"), 500)
-                await reply(scope, receive, named)
+        with bound(request=name):
+            try:
+                await self._app(scope, receive, named)
+            except Exception as error:
+                facts = {"path": scope["path"], "failure": type(error).__name__, "where": _where(error)}
+                # Without its message: what another library says of its failure may hold a prompt.
+                _logger.error("A request failed in a way that nobody foresaw", extra=facts)  # noqa: TRY400
+                _logger.debug("A request failed", exc_info=error)
+                if not begun:
+                    metrics.refused("internal_error")
+                    message = "Something failed here; the log says what, under this request's id"
+                    reply = JSONResponse(error_body(code="internal_error", message=message, kind="server_error"), 500)
+                    await reply(scope, receive, named)
 
 
 def _where(error: Exception) -> str:

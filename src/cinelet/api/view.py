@@ -58,6 +58,8 @@ class GenerationView(BaseModel):
     error: dict[str, Any] | None
     priority: int
     cancel_requested: bool
+    trace_id: str | None
+    """Of the trace that its log lines and spans belong to."""
     created_at: float
     started_at: float | None
     finished_at: float | None
@@ -96,6 +98,7 @@ def view_of(generation: Generation, *, position: int | None = None) -> Generatio
         error=generation.error,
         priority=generation.priority,
         cancel_requested=generation.cancel_requested,
+        trace_id=generation.trace_id,
         created_at=generation.created_at.timestamp(),
         started_at=generation.started_at and generation.started_at.timestamp(),
         finished_at=generation.finished_at and generation.finished_at.timestamp(),

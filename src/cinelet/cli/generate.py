@@ -80,11 +80,13 @@ def generate(
     from cinelet.door import generate as make_video
     from cinelet.door import read_image
     from cinelet.media.encode import container_suffix
-    from cinelet.observability import logs
+    from cinelet.observability import exporting, logs
 
     config = Config()
     # Every error is told once, at the end; logs repeat it for those who ask for them.
-    logs.configure(level=config.cinelet_log_level or "CRITICAL", log_format=config.cinelet_log_format)
+    logs.configure(
+        level=config.cinelet_log_level or "CRITICAL", log_format=config.cinelet_log_format, process="generate"
+    )
     report = Report(as_json=as_json, quiet=quiet, image=image)
     try:
         if prompts is not None and prompt is not None:
@@ -125,22 +127,23 @@ def generate(
             targets = batch_targets(output or BATCH_FOLDER, prompts=names, suffix=suffix, force=force)
         if model is None:
             report.note(_which_model(config, Task.TEXT_TO_VIDEO if image is None else Task.IMAGE_TO_VIDEO))
-        for text, target in zip(texts, targets, strict=True):
-            # A file that is here now was agreed to be replaced; one that appears meanwhile was not.
-            replace = target.exists()
-            try:
-                with progress.shown(quiet=quiet) as listener:
-                    result = make_video(text, **values, on_progress=listener)
-                with result:
-                    saved = result.save(target, overwrite=replace)
-                    report.add(result, saved)
-            except CineletError as error:
-                if prompts is None:
-                    raise
-                report.add_failure(error, name=target.stem)
-                continue
-            if open_it:
-                typer.launch(str(saved))
+        with exporting.exported(**config.tracing, process="generate"):
+            for text, target in zip(texts, targets, strict=True):
+                # A file that is here now was agreed to be replaced; one that appears meanwhile was not.
+                replace = target.exists()
+                try:
+                    with progress.shown(quiet=quiet) as listener:
+                        result = make_video(text, **values, on_progress=listener)
+                    with result:
+                        saved = result.save(target, overwrite=replace)
+                        report.add(result, saved)
+                except CineletError as error:
+                    if prompts is None:
+                        raise
+                    report.add_failure(error, name=target.stem)
+                    continue
+                if open_it:
+                    typer.launch(str(saved))
     except CineletError as error:
         report.fail(error)
         raise

@@ -24,6 +24,7 @@ app = typer.Typer(rich_markup_mode=None)
 Id = Annotated[str, typer.Argument(help="The generation, such as gen_...; its first characters do.", metavar="ID")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 MIN_PREFIX_CHARACTERS = 8
+_INSIDE = frozenset({"handle", "idempotency_key", "cache_key", "traceparent", "attempt_traceparent"})
 _Result = TypeVar("_Result")
 
 
@@ -199,11 +200,11 @@ def save(
 def facts_of(generation: Generation) -> dict[str, Any]:
     """Return a generation as JSON values; what a provider gave us to ask again by stays inside."""
     facts = dataclasses.asdict(generation)
-    facts.pop("handle")
+    facts["trace_id"] = generation.trace_id
     return {
         name: value.isoformat() if isinstance(value, datetime) else value
         for name, value in facts.items()
-        if name not in {"idempotency_key", "cache_key"}
+        if name not in _INSIDE
     }
 
 
@@ -211,12 +212,17 @@ def _with_jobs(work: Callable[[DurableJobs], Awaitable[_Result]]) -> _Result:
     import asyncio
 
     from cinelet.assembly import durable_jobs
+    from cinelet.config import Config
+    from cinelet.observability import exporting
+
+    config = Config()
 
     async def done() -> _Result:
-        async with durable_jobs() as jobs:
+        async with durable_jobs(config) as jobs:
             return await work(jobs)
 
-    return asyncio.run(done())
+    with exporting.exported(**config.tracing, process="jobs"):
+        return asyncio.run(done())
 
 
 async def _found(jobs: DurableJobs, generation_id: str) -> Generation:
@@ -267,6 +273,8 @@ def _details(generation: Generation, *, position: int | None) -> list[str]:
         + ("; it may be billed" if attempt.get("may_be_billed") else "")
         for attempt in generation.attempts
     ]
+    if generation.trace_id is not None:
+        lines.append(f"  trace {generation.trace_id}")
     if generation.crashes:
         lost = "1 worker was" if generation.crashes == 1 else f"{generation.crashes} workers were"
         lines.append(f"  {lost} lost over it")

@@ -34,7 +34,7 @@ def serve(
     from cinelet.api import serving
     from cinelet.cli.worker import QUEUES
     from cinelet.config import Config
-    from cinelet.observability import logs
+    from cinelet.observability import exporting, logs
 
     def tell(address: str) -> None:
         typer.echo(f"cinelet serves at {address} (open it in a browser; documents: /docs)", err=True)
@@ -42,14 +42,15 @@ def serve(
             typer.launch(address)
 
     config = Config()
-    logs.configure(level=config.cinelet_log_level or "WARNING", log_format=config.cinelet_log_format)
-    asyncio.run(
-        serving.serve(
-            config,
-            host=host,
-            port=port,
-            queues=QUEUES if workers else (),
-            open_to_all=no_auth,
-            tell=tell,
+    logs.configure(level=config.cinelet_log_level or "WARNING", log_format=config.cinelet_log_format, process="serve")
+    with exporting.exported(**config.tracing, process="serve"):
+        asyncio.run(
+            serving.serve(
+                config,
+                host=host,
+                port=port,
+                queues=QUEUES if workers else (),
+                open_to_all=no_auth,
+                tell=tell,
+            )
         )
-    )

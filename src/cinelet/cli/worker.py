@@ -47,11 +47,11 @@ def worker(
     from cinelet.assembly import durable_jobs
     from cinelet.cli.worker_metrics import show_metrics
     from cinelet.config import Config
-    from cinelet.observability import logs
+    from cinelet.observability import exporting, logs
 
     given = {"cinelet_device": device, "cinelet_metrics_port": metrics_port}
     config = Config(**{name: value for name, value in given.items() if value is not None})
-    logs.configure(level=config.cinelet_log_level or "WARNING", log_format=config.cinelet_log_format)
+    logs.configure(level=config.cinelet_log_level or "WARNING", log_format=config.cinelet_log_format, process="worker")
     at_once = queue_sizes(queues, concurrency=concurrency)
     process = " ".join([",".join(at_once), *([device] if device else [])])
 
@@ -79,7 +79,8 @@ def worker(
                 orphaned.cancel()
             typer.echo(f"worker {running.name} has stopped after {running.finished} generations", err=True)
 
-    asyncio.run(work())
+    with exporting.exported(**config.tracing, process="worker"):
+        asyncio.run(work())
 
 
 def _give_up(error: DeviceLostError) -> None:

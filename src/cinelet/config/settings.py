@@ -21,9 +21,11 @@ from cinelet.config.money import MoneyVariables
 from cinelet.config.scraping import ScrapingVariables
 from cinelet.config.selection import SelectionVariables
 from cinelet.config.speed import SpeedVariables
+from cinelet.config.tracing import TraceVariables
 from cinelet.config.values import ByteCount, Folder, HostLimits, HostTokens, Reference, References, Secret, StoreUrl
 from cinelet.domain.errors import ValidationError
 from cinelet.domain.request import Limits, QualityPreset, Task
+from cinelet.observability.redaction import redact
 
 SPECIFIED_TEXT_TO_VIDEO_MODEL = "damo-vilab/text-to-video-ms-1.7b"
 SPECIFIED_IMAGE_TO_VIDEO_MODEL = "stabilityai/stable-video-diffusion-img2vid"
@@ -61,7 +63,14 @@ class _NamesFromEnvironment(type(BaseSettings)):  # type: ignore[misc]  # pydant
         super().__setattr__(name, value)
 
 
-class Config(SpeedVariables, MoneyVariables, ScrapingVariables, SelectionVariables, metaclass=_NamesFromEnvironment):
+class Config(
+    SpeedVariables,
+    MoneyVariables,
+    ScrapingVariables,
+    SelectionVariables,
+    TraceVariables,
+    metaclass=_NamesFromEnvironment,
+):
     """The settings. Raises `ValidationError`, one line that names the variable, where a value is wrong."""
 
     model_config = SettingsConfigDict(
@@ -353,7 +362,9 @@ def _shown(value: object) -> str | float | bool | None:
         case dict():
             shown = ((host, "***" if isinstance(one, SecretStr) else one) for host, one in value.items())
             return ",".join(f"{host}={one}" for host, one in shown) or None
-        case None | str() | int() | float():
+        case str():
+            return redact(value)  # an address may hold a password
+        case None | int() | float():
             return value
         case _:
             return str(value)

@@ -171,6 +171,18 @@ class Context:
         part._note = note or self._note  # noqa: SLF001
         return part
 
+    def observed(self, hear: Callable[[Progress], None]) -> Context:
+        """Return this context with somebody more who hears of progress, in the thread that reports it."""
+        seen, told = copy.copy(self), self._on_progress
+
+        def tell(progress: Progress) -> None:
+            hear(progress)
+            if told is not None:
+                told(progress)
+
+        seen._on_progress = tell  # noqa: SLF001  (of its own class)
+        return seen
+
     @property
     def handle(self) -> Handle | None:
         """What was saved last, by this process or an earlier one."""

@@ -26,6 +26,7 @@ from cinelet.jobs.searching import folded_prompt
 from cinelet.jobs.states import State
 from cinelet.jobs.usage import asked_seconds
 from cinelet.observability import metrics
+from cinelet.observability.tracing import traceparent
 
 PIECE = 200
 """So many lines become generations, or are cancelled, in one transaction."""
@@ -85,6 +86,7 @@ class BatchLedger:
             assert found is not None  # noqa: S101  (it is why nothing was inserted, and batches are not deleted)
             return found, False
         ids = {line.number: new_id() for line in lines if line.error is None}
+        trace = traceparent()
         await _copy(
             connection,
             "batch_lines (batch_id, number, custom_id, generation_id, ended_as, error)",
@@ -103,7 +105,7 @@ class BatchLedger:
         await _copy(
             connection,
             "batch_requests (batch_id, line_number, generation_id, owner, request, requested_model, queue, priority,"
-            " cache_key, image_key, webhook_url, video_seconds, charged_cost, request_hash, folded)",
+            " cache_key, image_key, webhook_url, video_seconds, charged_cost, request_hash, folded, traceparent)",
             (
                 (
                     values["id"],
@@ -121,6 +123,7 @@ class BatchLedger:
                     line.reserved_cost,
                     request_hash(line.request, line.requested_model),
                     folded_prompt(line.request),
+                    trace,
                 )
                 for line in lines
                 if line.error is None

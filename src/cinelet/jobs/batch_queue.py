@@ -15,6 +15,7 @@ from cinelet.jobs.idempotency import check_key
 from cinelet.jobs.ledger import IMAGE_KEY
 from cinelet.jobs.queue import Admit, JobQueue
 from cinelet.jobs.webhook_address import WEBHOOK_URL
+from cinelet.observability.tracing import SpanKind, describe, span
 from cinelet.service import VideoService
 from cinelet.storage.errors import BlobNotFoundError, StorageError
 
@@ -54,40 +55,42 @@ class BatchQueue:
         budget_currency: where there is a budget, and a line whose cost nobody knows is a bad one. Raises
         `ValidationError` where no line is good, and what `JobQueue.submit` raises; then nothing is made.
         """
-        if idempotency_key is not None:
-            check_key(idempotency_key)
-            before = await self.ledger.known(owner=owner, key=idempotency_key, sent_hash=sent_hash)
-            if before is not None:
-                return before, False
-        self._check_size(lines)
-        await self._queue.require_room(sum(line.error is None for line in lines))
-        images: set[str] = set()
-        try:
-            ready = await self._ready(lines, images, budget_currency=budget_currency)
-            count = _require_one(ready)
-            async with self._database.connection() as connection, connection.transaction():
-                if images:
-                    # Whoever is removing one has done so now, and whoever comes later sees that it is used.
-                    await lock_images(connection, images)
-                    await self._require_stored(images)
-                batch_id, created = await self.ledger.insert(
-                    ready,
-                    owner=owner,
-                    metadata=metadata or {},
-                    sent_hash=sent_hash,
-                    idempotency_key=idempotency_key,
-                    standing_webhook_url=standing_webhook_url,
-                    connection=connection,
-                )
-                if admit and created:
-                    await admit(connection)
-        except CineletError:
-            for key in images:
-                await self._queue.remove_unused(key)
-            raise
-        if created:
-            self._queue.added(count)
-        return batch_id, created
+        with span("accept batch", kind=SpanKind.PRODUCER) as accepting:
+            if idempotency_key is not None:
+                check_key(idempotency_key)
+                before = await self.ledger.known(owner=owner, key=idempotency_key, sent_hash=sent_hash)
+                if before is not None:
+                    return before, False
+            self._check_size(lines)
+            await self._queue.require_room(sum(line.error is None for line in lines))
+            images: set[str] = set()
+            try:
+                ready = await self._ready(lines, images, budget_currency=budget_currency)
+                count = _require_one(ready)
+                async with self._database.connection() as connection, connection.transaction():
+                    if images:
+                        # Whoever is removing one has done so now, and whoever comes later sees that it is used.
+                        await lock_images(connection, images)
+                        await self._require_stored(images)
+                    batch_id, created = await self.ledger.insert(
+                        ready,
+                        owner=owner,
+                        metadata=metadata or {},
+                        sent_hash=sent_hash,
+                        idempotency_key=idempotency_key,
+                        standing_webhook_url=standing_webhook_url,
+                        connection=connection,
+                    )
+                    if admit and created:
+                        await admit(connection)
+            except CineletError:
+                for key in images:
+                    await self._queue.remove_unused(key)
+                raise
+            describe(accepting, batch=batch_id, lines=len(lines), created=created)
+            if created:
+                self._queue.added(count)
+            return batch_id, created
 
     def _check_size(self, lines: Sequence[SentLine]) -> None:
         most = min(MAX_LINES, self._queue.max_waiting)

@@ -11,6 +11,7 @@ from cinelet.jobs.ledger import VIDEO_KEY, JobLedger
 from cinelet.jobs.outcomes import Tried
 from cinelet.jobs.previews import keep_previews
 from cinelet.observability import metrics
+from cinelet.observability.tracing import span
 from cinelet.storage.blobs import BlobStore
 from cinelet.storage.errors import BlobNotFoundError
 
@@ -20,7 +21,8 @@ async def store_and_complete(
 ) -> None:
     """Store the video and say so. claim: the generation and its attempt. Raises `ClaimLostError`."""
     began = time.monotonic()
-    key = await _put(store, result)
+    with span("store", video_size=result.facts.size):
+        key = await _put(store, result)
     metrics.stage_took(result.model, Stage.STORING, time.monotonic() - began)
     known = result.to_dict()
     known.pop("path")

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import httpx2
 from standardwebhooks import Webhook
@@ -28,7 +28,8 @@ from cinelet.jobs.ledger import JobLedger
 from cinelet.jobs.webhook_address import webhook_address
 from cinelet.jobs.webhook_event import event_body
 from cinelet.jobs.webhook_secrets import WebhookSecrets
-from cinelet.observability.logs import get_logger
+from cinelet.observability.logs import bound, get_logger
+from cinelet.observability.tracing import SpanKind, describe, span
 from cinelet.transport.addresses import Resolver, system_resolver
 from cinelet.transport.client import Timeouts, make_client
 from cinelet.transport.pinning import pinned_requests
@@ -100,7 +101,16 @@ class Courier:
             return
         body = event_body(delivery, generation)
         secrets = await self._secrets.signing(delivery.owner)
-        outcome = await self._attempted(delivery, body, secrets)
+        about: dict[str, Any] = {"delivery": delivery.id, "attempt": delivery.attempts, "event": delivery.type}
+        with (
+            bound(generation=generation.id),
+            span("webhook", kind=SpanKind.CLIENT, parent=generation.traceparent, **about) as attempt,
+        ):
+            outcome = await self._attempted(delivery, body, secrets)
+            describe(attempt, status=outcome.status, refused=outcome.error)
+            await self._note(delivery, outcome)
+
+    async def _note(self, delivery: Delivery, outcome: _Outcome) -> None:
         pause = None
         if outcome.error is None:
             state = DeliveryState.DELIVERED

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from cinelet.jobs.states import State
+from cinelet.observability.tracing import trace_id_of
 
 _ID = re.compile(r"gen_[a-z2-7]{26}")
 
@@ -33,7 +34,8 @@ class Generation:
     attempts: the tries of models, result: the facts of the video, error: why it failed; JSON values. progress: 0 to 1,
     and 1 means stored. model: what made it, None until that is known. queue: whose workers may take it. follows: the
     identical generation that it waits for. webhook_url: who is told of its end. previews: how many pictures there have
-    been of what is being made; 0 where there is none to be seen now.
+    been of what is being made; 0 where there is none to be seen now. traceparent: the trace that its work goes on from;
+    attempt_traceparent: the last worker's part of it, where that was recorded.
     """
 
     id: str
@@ -67,6 +69,13 @@ class Generation:
     started_at: datetime | None
     finished_at: datetime | None
     previews: int = 0
+    traceparent: str | None = field(default=None, repr=False)
+    attempt_traceparent: str | None = field(default=None, repr=False)
+
+    @property
+    def trace_id(self) -> str | None:
+        """The id of the trace, by which its log lines are found."""
+        return trace_id_of(self.traceparent)
 
 
 @dataclass(frozen=True, slots=True)

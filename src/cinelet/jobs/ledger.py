@@ -28,6 +28,7 @@ from cinelet.jobs.rows import CANCEL, COLUMNS, INSERT, RETURNING, as_json, gener
 from cinelet.jobs.searching import folded_prompt
 from cinelet.jobs.states import State
 from cinelet.jobs.usage import CHARGE, asked_seconds, charge_of
+from cinelet.observability.tracing import traceparent
 
 IMAGE_KEY, VIDEO_KEY = "image_key", "blob"
 """Of a request and of a result: where the bytes are in the store."""
@@ -90,6 +91,7 @@ class JobLedger:
             "request_hash": request_hash(request, requested_model),
             "webhook_url": webhook_url,
             "folded": folded_prompt(request),
+            "traceparent": traceparent(),
         }
         async with self._connection(connection) as opened:
             while True:

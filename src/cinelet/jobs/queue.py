@@ -25,6 +25,8 @@ from cinelet.jobs.ledger import IMAGE_KEY, VIDEO_KEY, JobLedger
 from cinelet.jobs.previews import preview_keys
 from cinelet.jobs.states import State
 from cinelet.jobs.webhook_address import WEBHOOK_URL, webhook_address
+from cinelet.observability.logs import get_logger
+from cinelet.observability.tracing import SpanKind, describe, span, span_unless_open
 from cinelet.service import VideoService
 from cinelet.storage.blobs import BlobStore, key_of
 
@@ -35,6 +37,7 @@ SENT_AGAIN_SECONDS = 600.0
 """How long a client's own retry may come after its first try."""
 LOCAL_OWNER = "local"
 """Who owns what the command line asks for."""
+_logger = get_logger(__name__)
 Admit = Callable[[AsyncConnection[Any]], Awaitable[None]]
 """Looks at the ledger with a new generation in it, and raises to take it back."""
 
@@ -90,50 +93,58 @@ class JobQueue:
         new one is made. budget_currency: where there is a budget, which then has the expected cost reserved, and what
         nobody knows the cost of is refused. Raises `ValidationError`, and `CapacityError` where too much waits already.
         """
-        self.check_webhook(webhook_url)
-        work = self._service.resolved(request)
-        await self.require_room()
-        queue, chosen = await self.chosen_for(work)
-        stored = await self.stored(work)
-        if remixed_from is not None:
-            stored[REMIXED_FROM] = remixed_from
-        if webhook_url is not None:
-            stored[WEBHOOK_URL] = webhook_url
-        if sent_again:
-            before = await self.ledger.find_same(
-                stored, owner=owner, requested_model=str(work.model), within_seconds=SENT_AGAIN_SECONDS
-            )
-            if before is not None:
-                return Inserted(before, created=False)
-        cache_key = await self.cache_key(work)
-        try:
-            cost = None if budget_currency is None else await self.costs.of(stored, str(work.model), chosen)
-            async with self._database.connection() as connection, connection.transaction() if admit else nullcontext():
-                inserted = await self.ledger.insert(
-                    stored,
-                    owner=owner,
-                    requested_model=str(work.model),
-                    queue=queue,
-                    idempotency_key=idempotency_key,
-                    priority=priority,
-                    not_before=not_before,
-                    cache_key=cache_key,
-                    webhook_url=webhook_url or standing_webhook_url,
-                    reserved_cost=cost,
-                    connection=connection,
+        with span_unless_open("accept", kind=SpanKind.PRODUCER) as accepting:
+            self.check_webhook(webhook_url)
+            work = self._service.resolved(request)
+            await self.require_room()
+            queue, chosen = await self.chosen_for(work)
+            stored = await self.stored(work)
+            if remixed_from is not None:
+                stored[REMIXED_FROM] = remixed_from
+            if webhook_url is not None:
+                stored[WEBHOOK_URL] = webhook_url
+            if sent_again:
+                before = await self.ledger.find_same(
+                    stored, owner=owner, requested_model=str(work.model), within_seconds=SENT_AGAIN_SECONDS
                 )
-                if inserted.created and budget_currency is not None:
-                    self.costs.require(cost, str(work.model), currency=budget_currency)
-                if admit and inserted.created:
-                    await admit(connection)
-        except CineletError:
-            await self.remove_unused(stored.get(IMAGE_KEY))
-            raise
-        self.added(inserted.created)
-        if work.image is not None:
-            # Somebody may have deleted the last generation with the same image just before; from now on nobody will.
-            await self._kept_image(work.image)
-        return inserted
+                if before is not None:
+                    return Inserted(before, created=False)
+            cache_key = await self.cache_key(work)
+            try:
+                cost = None if budget_currency is None else await self.costs.of(stored, str(work.model), chosen)
+                async with (
+                    self._database.connection() as connection,
+                    connection.transaction() if admit else nullcontext(),
+                ):
+                    inserted = await self.ledger.insert(
+                        stored,
+                        owner=owner,
+                        requested_model=str(work.model),
+                        queue=queue,
+                        idempotency_key=idempotency_key,
+                        priority=priority,
+                        not_before=not_before,
+                        cache_key=cache_key,
+                        webhook_url=webhook_url or standing_webhook_url,
+                        reserved_cost=cost,
+                        connection=connection,
+                    )
+                    if inserted.created and budget_currency is not None:
+                        self.costs.require(cost, str(work.model), currency=budget_currency)
+                    if admit and inserted.created:
+                        await admit(connection)
+            except CineletError:
+                await self.remove_unused(stored.get(IMAGE_KEY))
+                raise
+            self.added(inserted.created)
+            generation = inserted.generation
+            facts = {"generation": generation.id, "queue": generation.queue, "new": inserted.created}
+            describe(accepting, generation=generation.id, known=None if inserted.created else True)
+            _logger.info("A generation is asked for", extra={**facts, "model": work.model})
+            if work.image is not None:
+                # Somebody may have deleted the last generation with the same image just before; now nobody will.
+                await self._kept_image(work.image)
+            return inserted
 
     async def chosen_for(self, work: VideoRequest) -> tuple[str, Sequence[str]]:
         """Return the queue of a resolved request, and the models that would be tried where it leaves the choice.
@@ -188,16 +199,17 @@ class JobQueue:
                 todo = "look into the account there, then use --anyway to send it again"
                 raise ValidationError(f"{message}; {todo}", {"id": "May have arrived"})
             handle = None
-        inserted = await self.ledger.insert(
-            generation.request,
-            owner=generation.owner,
-            requested_model=generation.requested_model,
-            queue=generation.queue,
-            priority=generation.priority,
-            handle=handle,
-            webhook_url=generation.webhook_url,
-            reserved_cost=await self.costs.of(generation.request, generation.requested_model),
-        )
+        with span("retry", kind=SpanKind.PRODUCER, parent=generation.traceparent, generation=generation.id):
+            inserted = await self.ledger.insert(
+                generation.request,
+                owner=generation.owner,
+                requested_model=generation.requested_model,
+                queue=generation.queue,
+                priority=generation.priority,
+                handle=handle,
+                webhook_url=generation.webhook_url,
+                reserved_cost=await self.costs.of(generation.request, generation.requested_model),
+            )
         return inserted.generation
 
     async def save(self, generation: Generation, path: str | os.PathLike[str]) -> Path:

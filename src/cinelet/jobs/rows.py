@@ -19,7 +19,7 @@ COLUMNS = ", ".join(f'"{column.name}"' for column in fields(Generation))
 RETURNING = f" RETURNING {COLUMNS}"
 _INSERTED = (
     "id", "owner", "request", "requested_model", "queue", "priority", "not_before", "cache_key", "handle", "image_key",
-    "video_seconds", "charged_cost", "idempotency_key", "request_hash", "webhook_url",
+    "video_seconds", "charged_cost", "idempotency_key", "request_hash", "webhook_url", "traceparent",
 )  # fmt: skip
 INSERT = (
     f"WITH made AS (INSERT INTO generations ({', '.join(_INSERTED)})"  # noqa: S608  (of names of ours)

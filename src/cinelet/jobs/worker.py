@@ -40,7 +40,9 @@ from cinelet.jobs.reporter import Reporter
 from cinelet.jobs.roster import parameters
 from cinelet.jobs.statistics import write_hours
 from cinelet.jobs.work_folder import make_work_folder, remove_abandoned
+from cinelet.jobs.work_trace import attempt_traced
 from cinelet.observability.logs import get_logger
+from cinelet.observability.tracing import blame, blame_code, current
 from cinelet.resilience.attempts import collecting
 from cinelet.service import VideoService
 from cinelet.storage.blobs import BlobStore
@@ -219,7 +221,8 @@ class Worker:
     async def _worked(self, claimed: Generation) -> bool:
         folder = make_work_folder()
         try:
-            return await self._claimed(claimed, folder)
+            async with attempt_traced(self._database, claimed):
+                return await self._claimed(claimed, folder)
         finally:
             try:
                 folder.rmdir()
@@ -288,7 +291,8 @@ class Worker:
             # From here on a stop has nothing left to save: storing is short, and the work is paid for.
             tried = self._recorder.made(result)
             await self._persisted(lambda: store_and_complete(self.ledger, self._store, run.claim, result, tried))
-        except GenerationCancelledError:
+        except GenerationCancelledError as error:
+            blame(error, current())
             if run.context.handed_over:
                 await self._persisted(lambda: self.ledger.release(*run.claim))
             else:
@@ -300,6 +304,8 @@ class Worker:
             if not isinstance(error, CineletError):
                 _logger.exception("A generation failed in a way that nobody foresaw", extra={"generation": run.id})
                 error = ProcessingError(f"The worker failed: {type(error).__name__}; its log says where", "storing")
+            # Not what it says: here, nobody knows any more what the prompt was.
+            blame_code(current(), error.code)
             failure = error.to_dict()
             tried = self._recorder.failed(run.generation.request, attempts, prices=self._service.prices)
             await self._persisted(lambda: self.ledger.fail(*run.claim, error=failure, tried=tried))

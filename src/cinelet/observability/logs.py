@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Literal, TextIO
 
 from cinelet.observability.redaction import redact, redact_value
@@ -15,6 +20,10 @@ LogFormat = Literal["auto", "json", "human"]
 
 ROOT = "cinelet"
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "redacted"}
+_SHORT = {"trace_id": ("trace", 8), "request": ("request", 8), "generation": ("generation", 12)}
+"""How the ids are called that a person reads, and how much of them he needs to tell one from another."""
+
+_bound: ContextVar[Mapping[str, Any]] = ContextVar("bound_facts", default=MappingProxyType({}))
 
 
 class _Redaction(logging.Filter):
@@ -23,6 +32,9 @@ class _Redaction(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if getattr(record, "redacted", False):
             return True
+        for name, value in here().items():
+            if not hasattr(record, name):
+                setattr(record, name, value)
         record.msg, record.args = redact(record.getMessage()), None
         for name in set(vars(record)) - _STANDARD_FIELDS:
             setattr(record, name, redact_value(getattr(record, name), key=name))
@@ -45,24 +57,68 @@ def get_logger(name: str) -> logging.Logger:
     return logger
 
 
-def configure(*, level: str = "WARNING", log_format: LogFormat = "auto", stream: TextIO | None = None) -> None:
+@contextmanager
+def bound(**facts: Any) -> Iterator[None]:
+    """Add facts to every line that is logged inside, also by tasks and threads that inherit the context."""
+    token = _bound.set({**_bound.get(), **facts})
+    try:
+        yield
+    finally:
+        _bound.reset(token)
+
+
+def here() -> Mapping[str, Any]:
+    """Return the facts that are bound here, and the `trace_id` where a trace is open."""
+    # Whoever opens one has loaded it; to load it for those who never do would cost more than the rest of this file.
+    tracing = sys.modules.get("cinelet.observability.tracing")
+    trace_id = None if tracing is None else tracing.trace_id()
+    return _bound.get() if trace_id is None else {**_bound.get(), "trace_id": trace_id}
+
+
+def configure(
+    *,
+    level: str = "WARNING",
+    log_format: LogFormat = "auto",
+    stream: TextIO | None = None,
+    process: str | None = None,
+) -> None:
     """Send cinelet's logs to `stream` (stderr if None) and nowhere else; called by programs, never by the library.
 
-    log_format: "json" for one object a line, "human" for a person, "auto" for "human" on a terminal.
+    What other libraries warn of goes the same way, unless not even our warnings are wanted. log_format: "json" for one
+    object a line, "human" for a person, "auto" for "human" on a terminal. process: which command this is.
     """
     target = sys.stderr if stream is None else stream
     human = log_format == "human" or (log_format == "auto" and target.isatty())
-    handler = logging.StreamHandler(target)
-    handler.setFormatter(HumanFormatter() if human else JsonFormatter())
+    handler = _Handler(target)
+    handler.setFormatter(HumanFormatter(process=process) if human else JsonFormatter(process=process))
     handler.addFilter(_REDACTION)
     logger = logging.getLogger(ROOT)
     logger.handlers[:] = [handler]
     logger.propagate = False
     logger.setLevel(level.upper())
+    others = logging.getLogger()
+    others.handlers[:] = [one for one in others.handlers if not isinstance(one, _Handler)]
+    if logger.isEnabledFor(logging.ERROR):
+        theirs = _Handler(target)
+        theirs.setLevel(max(logging.WARNING, logger.level))
+        theirs.setFormatter(handler.formatter)
+        theirs.addFilter(_REDACTION)
+        others.addHandler(theirs)
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """One of ours, which another `configure` replaces."""
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes one JSON object a line: time (UTC), level, logger, message, the extras, and error if there is one."""
+    """Writes one JSON object a line: time (UTC), level, logger, message, the extras, and error if there is one.
+
+    process: the command, which is written with the id of the process; None for neither.
+    """
+
+    def __init__(self, *, process: str | None = None) -> None:
+        super().__init__()
+        self._process = {} if process is None else {"process": process, "pid": os.getpid()}
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -71,6 +127,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **self._process,
             **_extras(record),
         }
         if record.exc_text:
@@ -79,14 +136,23 @@ class JsonFormatter(logging.Formatter):
 
 
 class HumanFormatter(logging.Formatter):
-    """Writes the time, the level, the message and the extras; an exception follows on lines of its own."""
+    """Writes the time, the level, the message and the extras; an exception follows on lines of its own.
+
+    Ids are cut to what tells them apart, and stand last. process: the command; None to leave it out.
+    """
+
+    def __init__(self, *, process: str | None = None) -> None:
+        super().__init__()
+        self._process = "" if process is None else f"{process:<6} "
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         clock = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
-        extras = "".join(f" {name}={value}" for name, value in _extras(record).items())
-        event = f"{record.getMessage()}{extras}".replace("\n", "\\n")
-        line = f"{clock} {record.levelname.lower():<7} {record.name}: {event}"
+        extras = _extras(record)
+        ids = {short: str(extras.pop(name))[:length] for name, (short, length) in _SHORT.items() if name in extras}
+        told = "".join(f" {name}={value}" for name, value in (extras | ids).items())
+        event = f"{record.getMessage()}{told}".replace("\n", "\\n")
+        line = f"{clock} {record.levelname.lower():<7} {self._process}{record.name}: {event}"
         return f"{line}\n{record.exc_text}" if record.exc_text else line
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any
 
 HIDDEN = "***"
@@ -49,6 +50,10 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"(?i)([?&;]{_SIGNING_QUERY}=)[^&\s'\"<>#]+"), rf"\1{HIDDEN}"),
 )
 
+_WORD = re.compile(r"(?:gen_|evt_|batch_)?[0-9a-z]{1,40}")
+"""A word, or an id of ours: no pattern above fits it."""
+MAX_KEPT_CHARACTERS = 200
+
 
 @contextmanager
 def private(*texts: str | None) -> Iterator[None]:
@@ -66,9 +71,19 @@ def redact(text: str) -> str:
         for form in {prompt, repr(prompt)[1:-1], prompt.strip()}:
             # Only as whole words: the prompt "a" must not take every "a" out of the line.
             text = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", PROMPT_HIDDEN, text)
+    if _WORD.fullmatch(text):
+        return text
+    return _without_secrets(text) if len(text) > MAX_KEPT_CHARACTERS else _kept_without_secrets(text)
+
+
+def _without_secrets(text: str) -> str:
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text
+
+
+_kept_without_secrets = lru_cache(maxsize=512)(_without_secrets)
+"""The same for short texts: most that is logged, and told of spans, is so again and again."""
 
 
 def redact_value(value: Any, *, key: str = "") -> Any:

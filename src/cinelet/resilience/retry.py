@@ -15,6 +15,7 @@ from cinelet.domain.progress import Stage
 from cinelet.domain.request import VideoRequest
 from cinelet.observability import metrics
 from cinelet.observability.logs import get_logger
+from cinelet.observability.tracing import current
 from cinelet.resilience.attempts import collect, failed, succeeded
 from cinelet.resilience.budget import NO_ANSWER_TOKENS, RETRY_TOKENS, SUCCESS_TOKENS, RetryBudgets
 
@@ -81,6 +82,7 @@ class RetryBackend:
                 self._budgets.give(key, tokens)
                 return video
             metrics.retried(key)
+            current().add_event("retry", {"error.type": str(facts["code"]), "cinelet.pause_seconds": pause_seconds})
             _logger.info("The host did not take the request; it is asked again", extra=facts)
             note = f"{key} did not take the request; it is asked again in {pause_seconds:.0f} s"
             context.report(Stage.QUEUED, 0.0, measured=False, note=note)

@@ -13,6 +13,7 @@ import httpx2
 from cinelet.clock import Clock, watched
 from cinelet.domain.backend import Context
 from cinelet.domain.errors import CineletError, HuggingFaceAPIError, ProcessingError
+from cinelet.observability.tracing import SpanKind, describe, span
 from cinelet.transport.addresses import ForbiddenAddressError, Resolver, system_resolver
 from cinelet.transport.part_file import STAGE, PartFile, announced_bytes, removed_on_failure, require_plain_body
 from cinelet.transport.pinning import pinned_requests, port_of
@@ -71,8 +72,10 @@ async def download(
         report=report,
         what=what,
     )
-    with removed_on_failure(path):
-        await watched(transfer.run(PartFile(path, max_bytes=max_bytes, check_head=check_head)), context=context)
+    part = PartFile(path, max_bytes=max_bytes, check_head=check_head)
+    with removed_on_failure(path), span("download", kind=SpanKind.CLIENT, host=transfer.first.host) as downloading:
+        await watched(transfer.run(part), context=context)
+        describe(downloading, bytes=part.size)
 
 
 class _Interrupted(Exception):  # noqa: N818  (never leaves this file)

@@ -13,6 +13,7 @@ from cinelet.clock import Clock, watched
 from cinelet.domain.backend import Context
 from cinelet.observability import metrics
 from cinelet.observability.logs import get_logger
+from cinelet.observability.tracing import SpanKind, describe, span
 from cinelet.transport.replies import json_object, refusal, retry_after_seconds
 
 FETCH_TIMEOUT_SECONDS = 60.0
@@ -73,27 +74,34 @@ async def poll(
     is at once. hint: seconds that a reply asks to wait, obeyed up to 60. random: draws from 0 to 1, as `random.random`.
     secrets: what the host's words are quoted without.
     """
-    began = clock.monotonic() - (age_seconds or 0.0)
-    if age_seconds is not None and age_seconds < schedule.first_seconds:
-        await clock.pause_async(schedule.jittered(schedule.first_seconds - age_seconds, random=random), context=context)
-    failures = refusals = token_refusals = 0
-    while True:
-        reply = await watched(_asked(fetch, provider=provider), context=context)
-        found = None if reply is None or not reply.is_success else json_object(reply)
-        if found is not None and (result := read(found)) is not None:
-            return result
-        failures = failures + 1 if found is None else 0
-        status = 0 if reply is None else reply.status_code
-        token_refusals = token_refusals + 1 if status in {401, 403} else 0
-        refusals = refusals + 1 if 300 <= status < 500 and status not in {401, 403, 408, 425, 429} else 0
-        if reply is not None and (token_refusals == MAX_TOKEN_REFUSALS or refusals == MAX_REFUSALS):
-            raise refusal(reply, what=what, provider=provider, accepted=True, secrets=secrets)
-        wait = schedule.jittered(schedule.after(clock.monotonic() - began, failures=failures), random=random)
-        wanted = None if reply is None else hint(reply.headers)
-        if wanted is not None:
-            least = schedule.minimum_after_failure_seconds if failures else schedule.minimum_seconds
-            wait = min(max(wanted, least), MAX_WAIT_SECONDS)
-        await clock.pause_async(wait, context=context)
+    with span("poll", kind=SpanKind.CLIENT, host=provider) as polling:
+        began = clock.monotonic() - (age_seconds or 0.0)
+        if age_seconds is not None and age_seconds < schedule.first_seconds:
+            await clock.pause_async(
+                schedule.jittered(schedule.first_seconds - age_seconds, random=random), context=context
+            )
+        failures = refusals = token_refusals = polls = 0
+        while True:
+            polls += 1
+            reply = await watched(_asked(fetch, provider=provider), context=context)
+            found = None if reply is None or not reply.is_success else json_object(reply)
+            if found is not None and (result := read(found)) is not None:
+                describe(polling, polls=polls)
+                return result
+            failures = failures + 1 if found is None else 0
+            status = 0 if reply is None else reply.status_code
+            token_refusals = token_refusals + 1 if status in {401, 403} else 0
+            refusals = refusals + 1 if 300 <= status < 500 and status not in {401, 403, 408, 425, 429} else 0
+            if failures:
+                polling.add_event("poll failed", {"cinelet.poll": polls, "http.response.status_code": status})
+            if reply is not None and (token_refusals == MAX_TOKEN_REFUSALS or refusals == MAX_REFUSALS):
+                raise refusal(reply, what=what, provider=provider, accepted=True, secrets=secrets)
+            wait = schedule.jittered(schedule.after(clock.monotonic() - began, failures=failures), random=random)
+            wanted = None if reply is None else hint(reply.headers)
+            if wanted is not None:
+                least = schedule.minimum_after_failure_seconds if failures else schedule.minimum_seconds
+                wait = min(max(wanted, least), MAX_WAIT_SECONDS)
+            await clock.pause_async(wait, context=context)
 
 
 async def _asked(fetch: Callable[[], Awaitable[httpx2.Response]], *, provider: str) -> httpx2.Response | None:

@@ -26,6 +26,7 @@ from cinelet.clock import watched
 from cinelet.domain.backend import Context
 from cinelet.domain.errors import CineletError, HuggingFaceAPIError, SubmissionUnknownError
 from cinelet.observability import metrics
+from cinelet.observability.tracing import SpanKind, describe, span
 from cinelet.transport.part_file import PartFile, removed_on_failure, require_plain_body
 from cinelet.transport.replies import exchange, read_whole, refusal, request_id_of
 
@@ -64,7 +65,10 @@ async def submit(
                 return response
             raise _refused(response, what=what, provider=provider, secrets=secrets)
 
-    return await (send() if context is None else watched(send(), context=context))
+    with span("submit", kind=SpanKind.CLIENT, host=provider) as sent:
+        response = await (send() if context is None else watched(send(), context=context))
+        describe(sent, status=response.status_code, request_id=request_id_of(response.headers))
+        return response
 
 
 async def submit_to_file(
@@ -103,7 +107,7 @@ async def submit_to_file(
                         await part.finish()
                 return response.headers
 
-    with removed_on_failure(path):
+    with removed_on_failure(path), span("submit", kind=SpanKind.CLIENT, host=provider):
         return await watched(send(), context=context)
 
 

@@ -26,6 +26,7 @@ from cinelet.domain.errors import (
 from cinelet.domain.progress import Stage
 from cinelet.media.video_file import name_by_content, require_video
 from cinelet.observability.quoting import host_text
+from cinelet.observability.tracing import carrier
 from cinelet.transport.download import download
 from cinelet.transport.polling import PollSchedule, poll
 from cinelet.transport.replies import exchange, json_object, retry_after_seconds
@@ -189,8 +190,10 @@ class Engine:
         return HuggingFaceAPIError(message, provider=self.host, request_id=job.id, accepted=True)
 
     def _request(self, method: str, path: str, *, files: Sequence[FormField] | None = None) -> httpx2.Request:
+        # Ours or a colleague's: it may go on with the trace. Providers are neither, and are not told of it.
+        headers = {**self._headers(), **carrier()}
         # A list of parts keeps their order; the library calls all of them files, also those without a file name.
-        return self.client.build_request(method, f"{self.url}/{path}", headers=self._headers(), files=files)
+        return self.client.build_request(method, f"{self.url}/{path}", headers=headers, files=files)
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
