@@ -66,6 +66,7 @@ def soak(scale: Scale) -> dict[str, list[Row]]:
             **environment(data),
             "CINELET_WEBHOOK_ALLOW_PRIVATE": "1",
             "CINELET_CACHE_SIZE": "20000000",
+            "CINELET_PRELOAD": "embedded",
             "OMP_NUM_THREADS": "1",
         }
         own = free_port()
@@ -105,6 +106,7 @@ class Findings:
         self._watch = watch
         self._harm = harm
         self.states: Mapping[str, str] = {}
+        self.claims: Mapping[str, str] = {}
         self.failures: Counter[str] = Counter()
         self.undelivered = 0
         self.damaged = 0
@@ -114,13 +116,14 @@ class Findings:
     async def look(self, jobs: DurableJobs) -> None:
         """Read what became of everything."""
         async with jobs.database.connection() as connection:
-            rows = await connection.execute("SELECT id, state, error, result FROM generations")
+            rows = await connection.execute("SELECT id, state, error, result, attempt, crashes FROM generations")
             found = await rows.fetchall()
             rows = await connection.execute("SELECT count(*) FROM webhook_deliveries WHERE state NOT IN ('delivered')")
             (self.undelivered,) = await rows.fetchone() or (0,)
         self.states = {name: state for name, state, *_ in found}
-        self.failures = Counter(error["code"] for *_, error, _ in found if error is not None)
-        blobs = {result["blob"] for *_, result in found if result is not None}
+        self.claims = {name: f"{claims} claims, {crashes} crashes" for name, *_, claims, crashes in found}
+        self.failures = Counter(error["code"] for _, _, error, *_ in found if error is not None)
+        blobs = {result["blob"] for _, _, _, result, *_ in found if result is not None}
         self.damaged = sum(not _is_whole(jobs.store.local_path(blob)) for blob in blobs)
 
     def finish(self, asked: Mapping[str, Any], data: Path, log: str, stopped: float) -> None:
@@ -132,11 +135,19 @@ class Findings:
         left = [one for one in self._watch.known.values() if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
         temporary = data / "temporary"
         # What is deleted before its webhook could be sent is told to nobody.
+        by_prompt = {prompt: name for name, prompt in ledger.promised.items()}
+        # Of twins the second may be paid for where the first has failed.
+        twice = [prompt for prompt, count in asked["taken"].items() if count > 1 and "twins" not in prompt]
+        self._twice = [
+            f"{prompt}: {name} {self.states.get(name)} {self.claims.get(name)}"
+            for prompt in twice
+            for name in [by_prompt.get(prompt, "nobody's")]
+        ]
         unheard = ledger.hooked - ledger.deleted - set(asked["heard"])
         counts = {
             "promised and not there": sum(name not in self.states for name in kept),
             "promised and not ended": sum(self.states.get(name) in {"queued", "in_progress"} for name in kept),
-            "paid twice": sum(count > 1 for prompt, count in asked["taken"].items() if "twins" not in prompt),
+            "paid twice": len(twice),
             "webhooks not heard of": len(unheard),
             "webhooks not delivered": self.undelivered,
             "videos damaged": self.damaged,
@@ -165,6 +176,7 @@ class Findings:
             **{f"fault: {fault}": count for fault, count in self._asked["faults"].items()},
             **{f"harm: {harm}": count for harm, count in self._harm.items()},
             **{f"unanswered: {what}": count for what, count in self._ledger.unanswered.most_common(12)},
+            **{f"paid twice: {what}": 1 for what in self._twice},
             **{f"wrong: {what}": count for what, count in Counter(self._ledger.wrong).most_common(12)},
         }
         return {

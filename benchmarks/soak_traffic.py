@@ -115,7 +115,8 @@ class People:
 
     async def _as_openai(self) -> None:
         prompt = self._prompt("openai")
-        reply = await self._send("POST", "/v1/videos", json={"prompt": prompt, "model": self._model, "seconds": "1"})
+        body = {"prompt": prompt, "model": self._model, "seconds": "1", "fallback": False}
+        reply = await self._send("POST", "/v1/videos", json=body)
         require(reply.status_code == 200, f"/v1/videos: {reply.status_code} {reply.text[:200]}")
         video = reply.json()
         self.ledger.promised[video["id"]] = prompt
@@ -166,7 +167,7 @@ class People:
             [
                 "/", "/healthz", "/readyz", "/v1/models", "/v1/models/embedded", "/v1/me", "/v1/admin/workers",
                 "/v1/admin/queue", "/v1/admin/failures", "/v1/generations?limit=50", "/v1/generations?state=failed",
-                "/v1/generations?text=twins", "/v1/videos?limit=10", "/openapi.json",
+                "/v1/generations?text=twins", "/v1/videos?limit=10", "/openapi.json", "/metrics", "/v1/stats",
             ]
         )  # fmt: skip
         reply = await self._send("GET", path)

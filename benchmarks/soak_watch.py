@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 SAMPLE_SECONDS = 1.0
 _Seen = TypeVar("_Seen")
-LEAST_SAMPLES = 60
-"""Of a process that is judged: one that was killed before has nothing to tell."""
+LEAST_SAMPLES, LEAST_SHARE = 60, 0.25
+"""Of all samples, those of a process that is judged: one that was killed before has nothing to tell."""
 BEGIN, END = (0.35, 0.55), (0.8, 1.0)
 """The parts of a process's life that are compared. Before them caches fill, pools open, and modules are imported."""
 MORE_MEMORY_SHARE, MORE_MEMORY_BYTES = 0.05, 24_000_000
@@ -84,7 +84,7 @@ class Watch:
         """Return, for each process that lived long enough, how it was at first, and how at the end."""
         rows = []
         for (role, pid), samples in self._samples.items():
-            if len(samples) < LEAST_SAMPLES:
+            if len(samples) < max(LEAST_SAMPLES, LEAST_SHARE * len(self._connections)):
                 continue
             more_memory = max(MORE_MEMORY_BYTES, MORE_MEMORY_SHARE * _median(samples, BEGIN, _resident))
             kinds: Sequence[tuple[str, Callable[[Sample], float], float]] = (

@@ -6,7 +6,6 @@ import asyncio
 import concurrent.futures
 import os
 import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
@@ -29,7 +28,7 @@ from cinelet.domain.request import (
     make_request,
 )
 from cinelet.domain.video import VideoResult
-from cinelet.service import FOLDER_PREFIX
+from cinelet.storage.work_folder import make_work_folder
 
 _Result = TypeVar("_Result")
 
@@ -97,7 +96,7 @@ def generate(
         max_seconds=max_seconds,
     )
     service = _DOOR.service()
-    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+    folder = make_work_folder()
     seconds = service.deadline_seconds if deadline_seconds is None else deadline_seconds
     previews = on_progress is not None and service.config.cinelet_previews
     context = Context(folder, deadline_seconds=seconds, on_progress=on_progress, previews=previews)

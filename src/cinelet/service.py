@@ -36,12 +36,12 @@ from cinelet.observability.tracing import describe, span
 from cinelet.resilience.attempts import collect_spoiled
 from cinelet.resilience.billing import billed
 from cinelet.resilience.prices import PriceTable
+from cinelet.storage.work_folder import make_work_folder
 
 if TYPE_CHECKING:
     from cinelet.storage.cache import VideoCache
 
 PROBE_TIMEOUT_SECONDS = 120.0
-FOLDER_PREFIX = "cinelet-"
 _ELSEWHERE = frozenset({"hf", "endpoint", "openai"})
 """Schemes of models that never run on this machine."""
 
@@ -193,7 +193,7 @@ class VideoService:
         asked = request.model_copy(update={"model": self.resolved(request).model})
         if context is not None:
             return await self._guarded(asked, context)
-        folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+        folder = make_work_folder()
         try:
             return replace(
                 await self._guarded(asked, Context(folder, deadline_seconds=self.deadline_seconds)), owned_folder=folder

@@ -5,12 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-import tempfile
-from pathlib import Path
 
 from cinelet.clock import SystemClock
 from cinelet.domain.backend import Context
 from cinelet.domain.errors import CineletError, ValidationError
+from cinelet.storage.work_folder import work_folder
 from cinelet.transport.client import Timeouts, make_client
 from cinelet.transport.download import download
 
@@ -29,8 +28,7 @@ async def image_of(text: str, *, max_bytes: int) -> bytes:
         except (ValueError, binascii.Error) as error:
             message = "The image is no data URI of a PNG, JPEG or WebP file in base64"
             raise ValidationError(message, {"image": "No such data URI"}) from error
-    with tempfile.TemporaryDirectory(prefix="cinelet-") as name:
-        folder = Path(name)
+    with work_folder() as folder:
         client = make_client(timeouts=Timeouts(connect_seconds=10, read_seconds=20))
         try:
             await download(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from cinelet.domain.errors import CineletError, ProcessingError
 from cinelet.domain.preview import FILES
@@ -15,6 +14,7 @@ from cinelet.observability.logs import get_logger
 from cinelet.service import VideoService
 from cinelet.storage.blobs import BlobStore, Stored
 from cinelet.storage.errors import BlobNotFoundError
+from cinelet.storage.work_folder import work_folder
 
 FOLDER = "previews"
 """Of the store. Where the layout of the pictures changes, so must this: what is kept is not looked at again."""
@@ -95,7 +95,7 @@ class Previews:
         if path is not None:
             await self._store.head(video_key)
             return await self._service.previews(path)
-        with tempfile.TemporaryDirectory(prefix="cinelet-", ignore_cleanup_errors=True) as folder:
-            path = Path(folder, PurePosixPath(video_key).name)
+        with work_folder() as folder:
+            path = folder / PurePosixPath(video_key).name
             await self._store.get_to_file(video_key, path)
             return await self._service.previews(path)

@@ -39,13 +39,13 @@ from cinelet.jobs.queue import restored_request
 from cinelet.jobs.reporter import Reporter
 from cinelet.jobs.roster import parameters
 from cinelet.jobs.statistics import write_hours
-from cinelet.jobs.work_folder import make_work_folder, remove_abandoned
 from cinelet.jobs.work_trace import attempt_traced
 from cinelet.observability.logs import get_logger
 from cinelet.observability.tracing import blame, blame_code, current
 from cinelet.resilience.attempts import collecting
 from cinelet.service import VideoService
 from cinelet.storage.blobs import BlobStore
+from cinelet.storage.work_folder import make_work_folder, remove_abandoned
 
 REMOTE_QUEUE = "remote"
 DELIVERIES_AT_ONCE = 32

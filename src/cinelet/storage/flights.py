@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import tempfile
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,8 +12,8 @@ from cinelet.clock import Clock, SystemClock
 from cinelet.domain.backend import Context, Handle
 from cinelet.domain.progress import Progress
 from cinelet.domain.video import CacheUse, VideoResult
+from cinelet.storage.work_folder import make_work_folder
 
-FOLDER_PREFIX = "cinelet-"
 _LAST_SECONDS = 0.001
 
 
@@ -96,7 +95,7 @@ class Flights:
         return Answer(result, answer.how if leads or answer.how == "hit" else "joined")
 
     def _begin(self, key: Hashable, work: Work, context: Context) -> _Flight:
-        flight = _Flight(Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX)))
+        flight = _Flight(make_work_folder())
         flight.context = _FlightContext(
             flight.folder,
             on_progress=flight.report,

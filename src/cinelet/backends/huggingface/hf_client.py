@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Self
 
 from cinelet.domain.backend import Backend, Context
 from cinelet.domain.request import Limits, Task, make_request
+from cinelet.storage.work_folder import work_folder
 
 
 class HuggingFaceClient:
@@ -90,7 +89,7 @@ class HuggingFaceClient:
     async def _video(self, *, task: Task, model: str | None, **values: Any) -> bytes:
         request = make_request(task=task, model=model or self.default_models[task], **values)
         request.check(self.limits)
-        with tempfile.TemporaryDirectory(prefix="cinelet-", ignore_cleanup_errors=True) as folder:
-            context = Context(Path(folder), deadline_seconds=self.deadline_seconds)
+        with work_folder() as folder:
+            context = Context(folder, deadline_seconds=self.deadline_seconds)
             video = await self.backend.generate(request, context)
             return await asyncio.to_thread(video.path.read_bytes)

@@ -1,4 +1,4 @@
-"""Where a worker keeps a video until it is stored: a folder a generation, which outlives no worker for long."""
+"""Where a process keeps files until they are stored or handed over: folders that outlive no process for long."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _PREFIX = "cinelet-work"
@@ -15,6 +17,16 @@ _NAME = re.compile(rf"{_PREFIX}-(\d+)-\w+", re.ASCII)
 def make_work_folder() -> Path:
     """Return a new private folder whose name tells whose it is."""
     return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}-{os.getpid()}-"))
+
+
+@contextmanager
+def work_folder() -> Iterator[Path]:
+    """Give a new private folder, and remove it afterwards."""
+    folder = make_work_folder()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_abandoned() -> int:

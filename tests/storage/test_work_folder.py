@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cinelet.jobs.work_folder import make_work_folder, remove_abandoned
+from cinelet.storage.work_folder import make_work_folder, remove_abandoned
 
 
 @pytest.fixture(autouse=True)
