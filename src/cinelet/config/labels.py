@@ -10,5 +10,6 @@ from cinelet.observability import metrics
 
 def know_labels(config: Config) -> None:
     """Let what is configured be labels, before anybody asks for anything."""
-    models = chain(config.default_models.values(), *config.fallback_models.values(), config.cinelet_preload)
-    metrics.know(models=[EMBEDDED_MODEL, *models], providers=[*PROVIDER_KEYS, *config.cinelet_host_tokens])
+    listed = (config.cinelet_preload, config.cinelet_auto_models)
+    models = chain(config.default_models.values(), *config.fallback_models.values(), *listed)
+    metrics.know(models=[EMBEDDED_MODEL, "auto", *models], providers=[*PROVIDER_KEYS, *config.cinelet_host_tokens])
