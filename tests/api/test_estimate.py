@@ -12,6 +12,8 @@ import pytest
 from cinelet.testing import FakeBackend
 from tests.api.served import SHORT, Served, made
 
+NOTHING_KNOWN = dict.fromkeys(("success", "seconds", "low", "high", "cost")) | {"samples": 0, "explored": False}
+
 
 def test_an_estimate_is_of_what_the_model_made_here(client: httpx2.Client) -> None:
     end = time.monotonic() + 20
@@ -20,7 +22,15 @@ def test_an_estimate_is_of_what_the_model_made_here(client: httpx2.Client) -> No
     unknown = client.post("/v1/estimate", json={}).json()
     assert unknown == {
         "object": "estimate",
+        "requested_model": "embedded",
         "model": "embedded",
+        "why": "as it is named",
+        "order": [{**NOTHING_KNOWN, "model": "embedded", "why": "as it is named"}],
+        "left_out": [],
+        "cost": None,
+        "currency": "USD",
+        "cost_basis": "there is no price table (CINELET_PRICES)",
+        "adjustments": [],
         "seconds": None,
         "low": None,
         "high": None,

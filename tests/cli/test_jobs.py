@@ -150,6 +150,7 @@ def test_an_estimate_is_of_what_was_made_as_jobs(cinelet: Command, bare: Path) -
     assert cinelet("estimate", "--size", "64x48").out.splitlines() == [
         "embedded: unknown; no video of this model has been made and timed here yet",
         "when it begins is unknown",
+        "cost unknown; there is no price table (CINELET_PRICES)",
     ]
     cinelet("batch", _batch(bare, {"prompt": "a red circle", "duration": 1}), "--out", "out", "--quiet")
     known = cinelet("estimate", "--duration", "1", "--json").json

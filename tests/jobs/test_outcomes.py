@@ -134,7 +134,7 @@ def test_a_model_that_a_host_took_at_the_second_time_has_succeeded_and_took_long
     ],
 )
 def test_what_says_nothing_about_the_model_is_told_and_teaches_nothing(error: CineletError, with_ledger):
-    tried = Recorder().failed(REQUEST, [failed(ModelReference.parse(MODEL), error, seconds=1.0)], prices=PriceTable())
+    tried = Recorder().failed(REQUEST, [failed(ModelReference.parse(MODEL), error, seconds=1.0)], PriceTable())
 
     async def work(ledger, database):
         await end(ledger, *tried.outcomes, complete=False)
@@ -207,20 +207,20 @@ def test_what_an_attempt_has_cost_is_told_where_it_is_known():
     prices = PriceTable.parse('currency = "EUR"\n[local]\nper_compute_second = 0.5')
     broken = ProcessingError("no", "decoding")
     attempts = [failed(ModelReference.parse(model), broken, seconds=4.0) for model in ("local:org/name", MODEL)]
-    tried = Recorder().failed(REQUEST, attempts, prices=prices)
+    tried = Recorder().failed(REQUEST, attempts, prices)
     assert [(one.cost, one.currency) for one in tried.outcomes] == [(2.0, "EUR"), (None, None)]
     assert [attempt["cost"] for attempt in tried.attempts] == [2.0, None]
 
 
 def test_what_a_plugin_calls_its_models_loses_no_video():
-    tried = Recorder().failed(REQUEST, [Attempt("\0 \ud800", 1.0, error={"code": "its\0own"})], prices=PriceTable())
+    tried = Recorder().failed(REQUEST, [Attempt("\0 \ud800", 1.0, error={"code": "its\0own"})], PriceTable())
     assert [(one.model, one.code) for one in tried.outcomes] == [(" ?", "itsown")]
 
 
 def test_a_key_in_an_address_is_told_to_nobody():
     model = ModelReference.parse("https://host.example/run?key=secret")
     attempt = failed(model, ProcessingError("no", "decoding"), seconds=1.0)
-    tried = Recorder().failed(REQUEST, [attempt], prices=PriceTable())
+    tried = Recorder().failed(REQUEST, [attempt], PriceTable())
     assert [(one.model, one.provider) for one in tried.outcomes] == [("https://host.example/run", "host.example")]
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from cinelet.assembly import missing_packages, queue_of
 from cinelet.config import EMBEDDED_MODEL, Config
 from cinelet.domain.errors import ValidationError
-from cinelet.domain.model import ModelReference
+from cinelet.domain.model import AUTO, ModelReference
 
 Where = Literal["here", "remote", "either"]
 _ORDER: dict[Where, int] = {"here": 0, "either": 0, "remote": 1}
@@ -49,6 +49,9 @@ async def listed_models(config: Config, *, used_lately: Sequence[str] = ()) -> l
     for task, models in config.fallback_models.items():
         for model in models:
             roles.setdefault(model, []).append(f"fallback for {task}")
+    for model in config.cinelet_auto_models:
+        roles.setdefault(model, []).append(f"chosen by {AUTO}")
+    roles.setdefault(str(AUTO), []).append("the best of several, by how they perform")
     here = set(downloaded)
     for name in downloaded:
         # Where its plain name may lead to a provider, this one does not.
@@ -67,6 +70,8 @@ async def listed_models(config: Config, *, used_lately: Sequence[str] = ()) -> l
 def where_of(model: str, config: Config) -> Where:
     """Return where a model runs that is named so."""
     reference = ModelReference.parse(model)
+    if reference == AUTO:
+        return "either"
     if queue_of(reference, config) == "local":
         return "here"
     return "either" if reference.scheme == "hub" and not missing_packages() else "remote"

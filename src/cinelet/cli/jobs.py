@@ -270,6 +270,7 @@ def _details(generation: Generation, *, position: int | None) -> list[str]:
     lines += [
         f"  tried {attempt['model']} for {attempt['seconds']:.1f} s"
         + (f": {attempt['error']['message']}" if attempt["error"] else "")
+        + (f" ({attempt['why']})" if attempt.get("why") else "")
         + ("; it may be billed" if attempt.get("may_be_billed") else "")
         for attempt in generation.attempts
     ]

@@ -74,7 +74,9 @@ def _cost(
     """Return what is expected, and what that is by."""
     price = prices.price(model)
     if price is None:
-        return None, f"the price table says nothing of {model}"
+        has_table = prices.models or prices.providers or prices.local
+        says = f"the price table says nothing of {model}" if has_table else "there is no price table (CINELET_PRICES)"
+        return None, says
     if price.per_compute_second and seconds is None:
         return None, "its price is by the time that it takes, of which nothing is known yet"
     parts = {"a video": price.per_video, "a second of video": price.per_video_second}

@@ -93,7 +93,7 @@ class Recorder:
         ]
         return Tried([attempt.to_dict() for attempt in result.attempts], outcomes, result.request.task, self.memory)
 
-    def failed(self, request: Mapping[str, Any], attempts: Sequence[Attempt], *, prices: PriceTable) -> Tried:
+    def failed(self, request: Mapping[str, Any], attempts: Sequence[Attempt], prices: PriceTable) -> Tried:
         """Return what was tried in vain. request: as the ledger keeps it."""
         tried = priced(attempts, prices)
         outcomes = [_outcome(attempt, currency=prices.currency) for attempt in tried]

@@ -296,7 +296,7 @@ class Worker:
             if run.context.handed_over:
                 await self._persisted(lambda: self.ledger.release(*run.claim))
             else:
-                tried = self._recorder.failed(run.generation.request, attempts, prices=self._service.prices)
+                tried = self._recorder.failed(run.generation.request, attempts, self._service.prices)
                 await self._persisted(lambda: self.ledger.cancel(*run.claim, tried=tried))
         except (ClaimLostError, DeviceLostError):
             raise
@@ -306,9 +306,8 @@ class Worker:
                 error = ProcessingError(f"The worker failed: {type(error).__name__}; its log says where", "storing")
             # Not what it says: here, nobody knows any more what the prompt was.
             blame_code(current(), error.code)
-            failure = error.to_dict()
-            tried = self._recorder.failed(run.generation.request, attempts, prices=self._service.prices)
-            await self._persisted(lambda: self.ledger.fail(*run.claim, error=failure, tried=tried))
+            tried, why = self._recorder.failed(run.generation.request, attempts, self._service.prices), error.to_dict()
+            await self._persisted(lambda: self.ledger.fail(*run.claim, error=why, tried=tried))
 
     def _writer(self, generation: Generation) -> Callable[[Progress, float | None], Awaitable[None]]:
         async def write(progress: Progress, eta_seconds: float | None) -> None:

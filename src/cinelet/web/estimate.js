@@ -1,6 +1,6 @@
 // How long a video will take, by what was measured here.
 import { post } from "./api.js";
-import { seconds } from "./format.js";
+import { money, seconds } from "./format.js";
 import { useEffect, useState } from "./html.js";
 
 const PAUSE = 300;
@@ -9,8 +9,14 @@ const NOTHING = { text: "", basis: "" };
 // The estimate of values, in words; text: "" until there is one. basis: what it is founded on.
 export function useEstimate(values, ready) {
   return useSaid(values, ready, async (signal) => {
-    const estimate = await post("/v1/estimate", values, { signal });
-    return { text: inWords(estimate), basis: estimate.basis };
+    try {
+      const estimate = await post("/v1/estimate", values, { signal });
+      return { text: [inWords(estimate), ...aboutModel(estimate)].join(" · "), basis: `${estimate.basis}; ${estimate.cost_basis}` };
+    } catch (error) {
+      // What nothing fits will be refused: better said before than after.
+      if (error.code === "no_model_fits") return { text: error.message, basis: "" };
+      throw error;
+    }
   });
 }
 
@@ -34,6 +40,12 @@ export function useSaid(about, ready, ask) {
     };
   }, [JSON.stringify(about), ready]);
   return said;
+}
+
+// What is to be said of the model and the cost, where there is a choice, or a price.
+function aboutModel({ requested_model: asked, model, why, order, cost, currency }) {
+  const chosen = model !== asked || order.length > 1 ? [`by ${model} (${why})`] : [];
+  return cost === null ? chosen : [...chosen, `costs about ${money(cost, currency)}`];
 }
 
 // many: how many videos that is, made one after another.

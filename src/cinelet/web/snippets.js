@@ -15,6 +15,9 @@ const OPTIONS = {
   codec: "--codec",
   cache: "--cache",
   upscaler: "--upscaler",
+  prefer: "--prefer",
+  max_cost: "--max-cost",
+  max_seconds: "--max-seconds",
   quality: "--quality",
 };
 

@@ -195,6 +195,27 @@ def test_the_time_it_takes_is_said_before_the_button_is_pressed(opened: Opened) 
     expect(page.locator(".estimate")).to_contain_text("About")
 
 
+def test_which_model_makes_it_can_be_left_to_what_was_measured_and_is_said(
+    opened: Opened, client: httpx2.Client
+) -> None:
+    page = opened()
+    page.get_by_label("Model", exact=True).select_option("auto")
+    page.get_by_text("If several models can do it").click()
+    page.get_by_label("Prefer").select_option(label="the fastest")
+    expect(page.locator(".estimate")).to_contain_text("by embedded (fastest:")
+    page.get_by_label("Most that it may cost").fill("0.5")
+    expect(page.locator(".estimate")).to_contain_text("No model fits this request")
+    page.get_by_label("Most that it may cost").fill("")
+    page.get_by_label("Duration").fill("1")
+    ask(page, "a square that somebody chooses for")
+    require_playing(page)
+    (newest,) = client.get("/v1/generations", params={"limit": 1}).json()["data"]
+    assert (newest["requested_model"], newest["model"], newest["request"]["prefer"]) == ("auto", "embedded", "fastest")
+    assert "max_cost" not in newest["request"]
+    page.goto(page.url.partition("#")[0] + f"#/generation/{newest['id']}")
+    expect(page.get_by_role("list", name="Attempts")).to_contain_text("fastest:")
+
+
 def test_an_image_that_is_dropped_begins_the_video(opened: Opened, client: httpx2.Client) -> None:
     page = opened()
     expect(page.get_by_text("Runs on this machine")).to_be_visible()

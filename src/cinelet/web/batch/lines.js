@@ -1,8 +1,8 @@
 // Lines of a batch out of texts and files. A line is an object of values; what cannot be read is the text as it came.
 import { lorasOf } from "../loras.js";
 
-const NUMBERS = new Set(["duration", "fps", "num_inference_steps", "guidance_scale", "seed", "width", "height", "priority"]);
-const TEXTS = ["prompt", "negative_prompt", "model", "preset", "codec", "cache", "image_fit", "image", "custom_id", "webhook_url", "upscaler", "quality"];
+const NUMBERS = new Set(["duration", "fps", "num_inference_steps", "guidance_scale", "seed", "width", "height", "priority", "max_cost", "max_seconds"]);
+const TEXTS = ["prompt", "negative_prompt", "model", "preset", "codec", "cache", "image_fit", "image", "custom_id", "webhook_url", "upscaler", "quality", "prefer"];
 const COLUMNS = new Set([...NUMBERS, ...TEXTS, "fallback", "lora"]);
 const ALSO = { text: "prompt", steps: "num_inference_steps", guidance: "guidance_scale", id: "custom_id", loras: "lora" };
 export const MAX_FILE_BYTES = 32 * 1024 * 1024;

@@ -111,9 +111,10 @@ export function Attempts({ attempts }) {
   if (!attempts.length) return null;
   return html`<ol class="attempts" aria-label="Attempts">
     ${attempts.map(
-      ({ model, provider, seconds: took, error, may_be_billed: billed }) => html`<li class=${error ? "failed" : "completed"}>
+      ({ model, provider, seconds: took, error, why, may_be_billed: billed }) => html`<li class=${error ? "failed" : "completed"}>
         <strong>${model}</strong>${provider ? ` at ${provider}` : ""}, ${seconds(took)}:
         ${error ? html` <span class="badge failed">${error.code}</span> ${error.message}${billed ? " It may be billed." : ""}` : html` <span class="badge completed">made it</span>`}
+        ${why && html`<span class="hint"> ${why}</span>`}
       </li>`,
     )}
   </ol>`;

@@ -5,6 +5,7 @@ import { useEstimate } from "../estimate.js";
 import { html, useEffect, useRef, useState } from "../html.js";
 import { make } from "../making.js";
 import { defaultModel, useModel, useModels } from "../models.js";
+import { CHOICE_FIELDS, ChoiceFields } from "../parts/choice_fields.js";
 import { GenerationPanel } from "../parts/generation_panel.js";
 import { Field } from "../parts/field.js";
 import { ImageInput } from "../parts/image_input.js";
@@ -120,6 +121,7 @@ export function Make() {
         fieldError=${errors.model}
         onModel=${(chosen) => setValue("model", chosen)}
       />
+      <${ChoiceFields} values=${values} setValue=${setValue} errors=${errors} />
       <${Parameters} values=${values} setValue=${setValue} facts=${facts} errors=${errors} />
       <details class="negative" open=${Boolean(values.negative_prompt || errors.negative_prompt)}>
         <summary>What to avoid</summary>
@@ -161,6 +163,7 @@ export function Make() {
 const SHOWN_FIELDS = new Set([
   ...["prompt", "negative_prompt", "image", "model", "duration", "fps", "num_inference_steps", "guidance_scale", "seed"],
   ...["width", "height", "size", "quality", "preset", "codec", "image_fit", "cache", "lora", "upscaler"],
+  ...CHOICE_FIELDS,
 ]);
 
 function whyNot({ facts, task, role }) {
