@@ -369,3 +369,20 @@ async def _lose_worker(shop: Shop) -> None:
     """Leave the engine as a killed worker does after some time: its job runs, and it is gone."""
     async with shop.jobs.database.connection() as connection:
         await connection.execute("DELETE FROM procrastinate_jobs WHERE status = 'todo'")
+
+
+def test_a_retry_of_what_failed_at_a_provider_is_a_new_job_there(with_shop):
+    backend = PaidBackend()
+    backend.may_end.set()
+
+    async def work(shop: Shop):
+        made = await shop.submit()
+        claimed = await shop.claim(made.id, worker="w")
+        over = {"model": "m", "id": "paid-for", "ended": True}
+        await shop.ledger.save_handle(made.id, claimed.attempt, over)
+        failed = await shop.ledger.fail(made.id, claimed.attempt, error={"code": "model_host_failed", "message": "no"})
+        async with shop.working():
+            return await shop.ended(await shop.queue.retry(failed))
+
+    assert with_shop(work, make_backend=lambda: backend).state is State.COMPLETED
+    assert (backend.submitted, backend.resumed) == (1, 0)

@@ -76,10 +76,56 @@ def test_a_failure_minutes_after_acceptance_leaves_nothing_behind(tmp_path: Path
     video = asyncio.run(policy.generate(request(FIRST), surroundings))
     assert video.model == SECOND
     assert cancelled_jobs == ["job-1"]
-    assert saved == [{"model": FIRST, "id": "job-1"}, None]
+    assert saved == [{"model": FIRST, "id": "job-1"}]
     assert video.attempts[0].seconds == 600
     assert (video.attempts[0].error or {})["code"] == "deadline_exceeded"
     assert video.attempts[0].telling
+
+
+def test_a_failed_job_stays_known_until_the_next_model_has_sent_its_own(tmp_path: Path) -> None:
+    """Whoever takes over a generation whose process was killed must not pay for the first model again."""
+    saved: list[Handle | None] = []
+
+    async def save(handle: Handle | None) -> None:
+        saved.append(handle)
+
+    async def fail(asked: VideoRequest, surroundings: Context) -> None:
+        await surroundings.save_handle({"model": asked.model, "id": "job-1"})
+        await surroundings.end_handle()
+        raise HuggingFaceAPIError("The lens broke", accepted=True)
+
+    async def be_refused(asked: VideoRequest, surroundings: Context) -> None:
+        assert surroundings.handle is None
+        await surroundings.save_handle({"model": asked.model, "submitting": True})
+        await surroundings.save_handle(None)
+        raise UNAVAILABLE
+
+    async def take(asked: VideoRequest, surroundings: Context) -> None:
+        await surroundings.save_handle({"model": asked.model, "id": "job-3"})
+
+    backend = ScriptedBackend(script={FIRST: fail, SECOND: be_refused, THIRD: take})
+    asyncio.run(fallback(backend).generate(request(FIRST), context(tmp_path, on_handle=save)))
+    ended = {"model": FIRST, "id": "job-1", "ended": True}
+    assert saved[1:] == [ended, {"model": SECOND, "submitting": True}, ended, {"model": THIRD, "id": "job-3"}]
+    assert backend.calls == [FIRST, SECOND, THIRD]
+
+
+def test_before_a_model_on_this_machine_a_failed_job_is_forgotten(tmp_path: Path) -> None:
+    """A worker that is lost while a model runs there was not lost while a provider worked, and that counts."""
+    saved: list[Handle | None] = []
+
+    async def save(handle: Handle | None) -> None:
+        saved.append(handle)
+
+    async def fail(asked: VideoRequest, surroundings: Context) -> None:
+        await surroundings.save_handle({"model": asked.model, "id": "job-1"})
+        await surroundings.end_handle()
+        raise HuggingFaceAPIError("The lens broke", accepted=True)
+
+    here = {Task.TEXT_TO_VIDEO: ["embedded"]}
+    policy = fallback(ScriptedBackend(script={FIRST: fail}), fallbacks=here)
+    assert asyncio.run(policy.generate(request(FIRST), context(tmp_path, on_handle=save))).model == "embedded"
+    assert saved[-1] is None
 
 
 def test_an_attempt_that_ends_while_its_request_is_being_sent_is_not_fallen_back_from(tmp_path: Path) -> None:

@@ -113,12 +113,12 @@ STOPS = [GenerationCancelledError("cancelled"), DeadlineExceededError("over"), a
 
 
 @pytest.mark.parametrize("stop", STOPS, ids=lambda stop: type(stop).__name__)
-def test_a_stop_cancels_the_job_at_its_host_and_forgets_it(tmp_path: Path, stop: BaseException) -> None:
+def test_a_stop_cancels_the_job_at_its_host_and_keeps_that_it_is_over(tmp_path: Path, stop: BaseException) -> None:
     host, context = Host(), Context(tmp_path, handle={"id": "1"})
     with pytest.raises(type(stop)):
         asyncio.run(_leave(host, context, stop))
     assert host.asked == 1
-    assert context.handle is None
+    assert context.handle == {"id": "1", "ended": True}
 
 
 def test_cancelling_the_task_cancels_the_context(tmp_path: Path) -> None:
@@ -194,4 +194,4 @@ def test_a_second_cancel_does_not_leave_the_job_behind(tmp_path: Path) -> None:
             await task
 
     asyncio.run(run())
-    assert saved == [None]
+    assert saved == [{"id": "1", "ended": True}]

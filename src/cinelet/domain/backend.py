@@ -22,7 +22,9 @@ Handle = Mapping[str, Any]
 """What a provider gave us to ask again by: JSON values, no secret.
 
 Every handle holds `model`, the reference that the backend was given. One with `submitting: true` is written just before
-a request is sent: whoever finds it later knows that the request may have arrived, and not what became of it.
+a request is sent: whoever finds it later knows that the request may have arrived, and not what became of it. One with
+`ended: true` is of a job that made no video: whoever finds it may ask about that job again, and sends no other in its
+place, which would be paid as well.
 """
 
 
@@ -115,6 +117,7 @@ class _Shared:
     """What a context and those made from it have in common."""
 
     handle: Handle | None
+    aside: Handle | None = None
     latest: Progress | None = None
     preview: bytes | None = None
     cancelled: bool = False
@@ -264,11 +267,25 @@ class Context:
         if self.remaining_seconds() == 0.0:
             raise DeadlineExceededError(f"The deadline of {self._deadline_seconds:g} s is over")
 
+    async def end_handle(self) -> None:
+        """Keep durably that the job of the handle is over, and made no video."""
+        if self.handle is not None:
+            await self.save_handle({**self.handle, "ended": True})
+
+    def set_handle_aside(self) -> None:
+        """Forget the handle here alone: where there is no other, it stays kept, should this process end."""
+        self._shared.handle, self._shared.aside = None, self._shared.handle
+
+    async def drop_handle(self) -> None:
+        """Forget the handle, and one that was set aside."""
+        self._shared.aside = None
+        await self.save_handle(None)
+
     async def save_handle(self, handle: Handle | None) -> None:
         """Keep a provider's handle durably, or None to forget it; returns when it is safe to go on."""
         self._shared.handle = handle
         if self._on_handle is not None:
-            await self._on_handle(handle)
+            await self._on_handle(handle or self._shared.aside)
 
 
 @runtime_checkable

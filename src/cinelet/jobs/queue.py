@@ -193,6 +193,8 @@ class JobQueue:
             message = f"{generation.id} is {generation.state}; only what failed or was cancelled can be tried again"
             raise ValidationError(message, {"id": f"Is {generation.state}"})
         handle = generation.handle
+        if handle is not None and handle.get("ended"):
+            handle = None
         if handle is not None and handle.get("submitting"):
             if not anyway:
                 message = f"{generation.id} may run at {handle.get('provider')} and be billed"

@@ -26,7 +26,7 @@ async def cancelled_at_host(cancel: Callable[[], Awaitable[bool]], *, context: C
 
     A job that is handed over goes on there.
 
-    cancel: asks the host once, and says whether the job is surely over; the saved handle is then forgotten. It may
+    cancel: asks the host once, and says whether the job is surely over; the saved handle then says so. It may
     raise `httpx2.RequestError` and `CineletError`: a host that cannot cancel is no news to somebody who has left.
     """
     try:
@@ -56,4 +56,4 @@ async def _ask(cancel: Callable[[], Awaitable[bool]], *, context: Context, timeo
         _logger.info("A job could not be cancelled at its host", extra={"reason": type(error).__name__})
         return
     if over:
-        await context.save_handle(None)
+        await context.end_handle()

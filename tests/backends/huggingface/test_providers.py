@@ -152,7 +152,7 @@ def test_the_organisation_that_pays_is_named_to_the_router_only(
 
 @pytest.mark.parametrize("provider", QUEUES)
 @pytest.mark.parametrize("way", WAYS)
-def test_a_failed_job_tells_the_hosts_words_and_is_forgotten(
+def test_a_failed_job_tells_the_hosts_words_and_is_over(
     caller: Caller, internet: FakeInternet, provider: str, way: str
 ) -> None:
     internet.jobs_fail("The safety checker found something")
@@ -162,7 +162,8 @@ def test_a_failed_job_tells_the_hosts_words_and_is_forgotten(
     assert type(error) is HuggingFaceAPIError
     assert "The safety checker found something" in str(error)
     assert (error.accepted, error.provider, error.request_id) == (True, provider, JOB)
-    assert outcome.handles[-1] is None
+    assert outcome.handles[-1] is not None
+    assert outcome.handles[-1]["ended"] is True
     assert internet.posts == 1
 
 

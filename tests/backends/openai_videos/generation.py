@@ -49,6 +49,12 @@ class Run:
             handle=self.handle,
         )
 
+    @property
+    def is_over(self) -> bool:
+        """Whether what was saved last says that the job is over."""
+        assert self.context.handle is not None
+        return bool(self.context.handle.get("ended"))
+
     async def _saved(self, handle: Handle | None) -> None:
         self.saved.append(None if handle is None else {**handle, "gets_before": self.engine.count("GET")})
 

@@ -55,7 +55,7 @@ class TestFollow:
         failed = run.fails(HuggingFaceAPIError)
         assert words in str(failed)
         assert (failed.accepted, failed.request_id) == (True, next(iter(engine.jobs)))
-        assert (engine.posts, engine.count("DELETE"), run.context.handle) == (1, 0, None)
+        assert (engine.posts, engine.count("DELETE"), run.is_over) == (1, 0, True)
 
     @pytest.mark.parametrize("status", ["cancelled", "canceled", "CANCELLED", "expired", "deleted", "error"])
     def test_a_job_that_ended_otherwise_is_a_failure(self, engine: FakeEngine, tmp_path: Path, status: str) -> None:
@@ -71,7 +71,7 @@ class TestFollow:
         engine.script["poll"] = [error(status, "no")] * 9
         run = Run(engine, tmp_path)
         assert run.fails(kind).accepted
-        assert (run.context.handle is not None) is kept, "a job that nobody knows any more need not be asked about"
+        assert run.is_over is not kept, "a job that nobody knows any more is over"
 
     @pytest.mark.parametrize("progress", [None, "50", -3, 250, 1e400, True, 33.3])
     def test_no_progress_breaks_it(self, engine: FakeEngine, tmp_path: Path, progress: Any) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.responses import JSONResponse
 
 from cinelet.domain.errors import (
     GenerationCancelledError,
@@ -52,6 +53,19 @@ class TestHandle:
         assert again.saved == []
         assert video.seed == handle["seed"]
         assert probe(video.path).frames == 4
+
+    def test_a_job_that_failed_is_not_paid_for_again_by_whoever_takes_over(
+        self, engine: FakeEngine, tmp_path: Path
+    ) -> None:
+        """The process may be killed between hearing of the failure and writing it down."""
+        failed = JSONResponse({"id": "1", "status": "failed", "error": {"message": "the lens broke"}})
+        engine.script["poll"] = [failed, failed]
+        first = Run(engine, tmp_path)
+        first.fails(HuggingFaceAPIError)
+        assert first.context.handle is not None
+        again = Run(engine, tmp_path, handle=first.context.handle)
+        again.fails(HuggingFaceAPIError)
+        assert engine.posts == 1
 
     def test_a_request_that_was_being_sent_is_not_sent_again(self, engine: FakeEngine, tmp_path: Path) -> None:
         run = Run(engine, tmp_path)

@@ -23,7 +23,7 @@ class TestStop:
         run.fails(GenerationCancelledError)
         (deleted,) = (asked for asked in engine.requests if asked.method == "DELETE")
         assert deleted.headers["authorization"] == f"Bearer {TOKEN}"
-        assert (engine.jobs, run.context.handle) == ({}, None)
+        assert (engine.jobs, run.is_over) == ({}, True)
 
     def test_a_deadline_reaches_the_engine(self, engine: FakeEngine, tmp_path: Path) -> None:
         engine.script["poll"] = [JSONResponse({"status": "queued"})] * 1000
@@ -38,7 +38,7 @@ class TestStop:
         run = Run(engine, tmp_path)
         run.on_progress = lambda progress: run.context.cancel() if progress.step else None
         run.fails(GenerationCancelledError)
-        assert run.context.handle is None
+        assert run.is_over
 
     @pytest.mark.parametrize("status", [405, 500, 501])
     def test_an_engine_that_cannot_cancel_keeps_its_job_and_its_handle(
@@ -77,7 +77,7 @@ class TestStop:
 
         asyncio.run(cancelled())
         assert run.context.cancelled
-        assert (engine.posts, engine.count("DELETE", "/late"), run.context.handle) == (1, 1, None)
+        assert (engine.posts, engine.count("DELETE", "/late"), run.is_over) == (1, 1, True)
 
     @pytest.mark.parametrize("stage", ["create", "poll", "content", "cancel"])
     def test_an_engine_that_hangs_does_not_outlast_the_deadline(

@@ -123,8 +123,7 @@ class JobRun:
                 return await self._poll(self._result_fetcher(job, job.result_url), self._result(job))
             except HuggingFaceAPIError as error:
                 if error.accepted and error.status not in {401, 403}:
-                    # There is nothing left to ask about.
-                    await self.context.save_handle(None)
+                    await self.context.end_handle()
                 raise
 
     async def fetch(self, video_url: str) -> Path:

@@ -111,8 +111,7 @@ class Engine:
                 )
             except HuggingFaceAPIError as error:
                 if error.status not in {401, 403}:
-                    # There is nothing left to ask about.
-                    await context.save_handle(None)
+                    await context.end_handle()
                 raise
 
     async def fetch(self, job: Job, *, reference: str, context: Context) -> Path:
