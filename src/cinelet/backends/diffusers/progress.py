@@ -66,8 +66,6 @@ class StepReporter:
         self._callback_bar = None
         self._decoding = False
         self._mark = time.monotonic()
-        if number == 0:
-            self.context.report(Stage.DENOISING, LOADED, measured=False)
         self.context.check()
 
     def end_run(self) -> None:
