@@ -44,6 +44,13 @@ WRONG: dict[str, tuple[list[str], dict[str, Any], str, int]] = {
     "a broken reference": (["a", "--model", "nonsense"], {"model": "nonsense"}, "is not a model reference", 2),
     "a bare folder": (["a", "--model", "./x"], {"model": "./x"}, "a directory is written local:./x", 2),
     "a negative seed": (["a", "--seed", "-1"], {"seed": -1}, "Seed must be 0 to 2**63 - 1", 2),
+    "no cost": (["a", "--max-cost", "0"], {"max_cost": 0}, "max_cost must be a number above 0", 2),
+    "nothing that fits": (
+        ["a", "--model", "auto", "--max-cost", "1"],
+        {"model": "auto", "max_cost": 1},
+        "embedded: its price is unknown",
+        1,
+    ),
     "no time": (["a", "--deadline", "0"], {"deadline_seconds": 0}, "The deadline of 0 s is over", 1),
 }
 
@@ -56,6 +63,7 @@ WRONG_COMMANDS: dict[str, tuple[list[str], str]] = {
     "binary prompts": (["--prompts", "huge.png"], "it is not UTF-8 text"),
     "no size": (["a", "--size", "wide"], "is not WIDTHxHEIGHT; write 768x512"),
     "a word for a number": (["a", "--fps", "many"], "--fps"),
+    "an unknown strategy": (["a", "--prefer", "quickest"], "most_reliable"),
     "an unknown preset": (["a", "--preset", "best"], "--preset"),
     "an unknown option": (["a", "--bogus"], "--bogus"),
     "a missing folder": (["a", "-o", "no/out.mp4"], "The folder no does not exist"),

@@ -160,6 +160,10 @@ def test_an_estimate_is_of_what_was_made_as_jobs(cinelet: Command, bare: Path) -
         "1 video of this model, by their length",
     )
     assert "; 1 video of this model" in cinelet("estimate", "--task", "image-to-video", "--fps", "4").out
+    chosen = cinelet("estimate", "--model", "auto", "--prefer", "fastest", "--duration", "1").out.splitlines()
+    assert chosen[0].startswith("embedded: ")
+    assert chosen[1].startswith("  chosen: fastest: ")
+    assert "1 outcome" in chosen[1]
     refused = cinelet("estimate", "--steps", "0")
     assert (refused.code, refused.err.startswith("error: Inference steps must be 1-100")) == (2, True)
 

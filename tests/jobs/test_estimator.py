@@ -57,6 +57,18 @@ def test_of_a_model_that_nobody_has_used_nothing_is_known(with_ledger):
     assert with_ledger(work) == NOTHING
 
 
+def test_auto_takes_what_it_took_whatever_it_became(with_ledger):
+    async def work(ledger, database):
+        await completed(ledger, model="local:org/one", asked="auto")
+        await completed(ledger, model="local:org/two", asked="auto")
+        await completed(ledger, model="local:org/one", slower=100)
+        return await Estimator(database, []).estimate("auto", Wanted(duration=2))
+
+    found = with_ledger(work)
+    assert found.samples == 2
+    assert found.seconds == pytest.approx(sum(stored()[1]["timings"].values()), rel=0.01)
+
+
 def test_a_model_is_found_by_the_name_that_it_was_asked_for_by(with_ledger):
     async def work(ledger, database):
         await completed(ledger, model="hf:org/model:fal-ai", asked="hf:org/model")

@@ -25,7 +25,8 @@ def _foreseen(request: VideoRequest, known: Capabilities) -> Iterator[Adjustment
         yield from _of_size(request.width, request.height, known)
     if known.native_fps and known.native_fps != request.fps:
         reason = f"the model makes {known.native_fps:g} frames a second; frames are repeated or left out"
-        yield Adjustment("fps", request.fps, request.fps, reason)
+        whole = known.native_fps == int(known.native_fps)
+        yield Adjustment("fps", request.fps, int(known.native_fps) if whole else known.native_fps, reason)
     most = known.frame_rule.maximum if known.frame_rule else None
     fps = known.native_fps or request.fps
     if most is not None and request.duration * fps > most:
@@ -40,11 +41,6 @@ def _of_size(width: int, height: int, known: Capabilities) -> Iterator[Adjustmen
     if known.parameters and not {"width", "height"} <= known.parameters:
         yield Adjustment("size", asked, None, "the model chooses the size by itself")
     elif known.size_multiple and (width % known.size_multiple or height % known.size_multiple):
-        reason = f"the model makes sides in steps of {known.size_multiple}; the nearest that it can make is taken"
-        yield Adjustment(
-            "size", asked, "x".join(str(_nearest(side, known.size_multiple)) for side in (width, height)), reason
-        )
-
-
-def _nearest(side: int, multiple: int) -> int:
-    return max(1, round(side / multiple)) * multiple
+        # Some make only a few sizes, which is not known here.
+        reason = f"the model makes sides in steps of {known.size_multiple}"
+        yield Adjustment("size", asked, "the nearest that it can make", reason)

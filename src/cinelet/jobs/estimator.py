@@ -9,7 +9,7 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from cinelet.domain.errors import ValidationError
-from cinelet.domain.model import ModelReference
+from cinelet.domain.model import AUTO, ModelReference
 from cinelet.jobs.database import Database
 from cinelet.jobs.estimate import Estimate, Sample, Wanted, estimated
 from cinelet.jobs.roster import KnownWorker
@@ -94,8 +94,8 @@ async def latest_samples(
     found = await (await connection.execute(_BY_MODEL, values)).fetchall()
     if not found:
         rows = await (await connection.execute(_BY_NAME, values)).fetchall()
-        # Not by what stood in for it.
-        found = [row for row in rows if _name(row[3]) == _name(model)]
+        # Not by what stood in for it; whatever "auto" became was what it stood for.
+        found = [row for row in rows if model == str(AUTO) or _name(row[3]) == _name(model)]
     samples = (_sample(request, result) for request, result, *_ in found)
     return [sample for sample in samples if sample is not None][:at_most]
 
