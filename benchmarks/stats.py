@@ -46,8 +46,7 @@ _OUTCOMES = (
     " queue_seconds, video_seconds, cost, currency)"
     " SELECT clock_timestamp() - make_interval(secs => 86400.0 * n / %(rows)s), 'gen_' || n,"
     " 'owner' || n %% %(owners)s, 'org/model', 'hf:org/model-' || n %% %(models)s || ':fal-ai', 'fal-ai',"
-    " 'text-to-video', n %% 20 > 0,"
-    " CASE WHEN n %% 20 = 0 THEN 'model_host_failed' END, exp(3 + random()),"
+    " 'text-to-video', n %% 20 > 0, CASE WHEN n %% 20 = 0 THEN 'model_host_failed' END, exp(3 + random()),"
     " CASE WHEN random() < 0.9 THEN exp(4 * random()) END, 5, 0.1, 'USD' FROM generate_series(1, %(rows)s) n"
 )
 _EXACT = (

@@ -149,6 +149,29 @@ def test_an_hour_is_over_only_when_its_last_end_is_surely_written(with_ledger):
     assert with_ledger(work) == timedelta(hours=1)
 
 
+def test_a_clock_that_was_ahead_for_a_while_loses_nothing(with_ledger):
+    async def work(_ledger, database):
+        await note(database)
+        await begin(database, hours_ago=-30)
+        async with database.connection() as connection:
+            await connection.execute(
+                "INSERT INTO outcome_hours"
+                " SELECT * FROM outcomes_between(clock_timestamp() - interval '1 hour', 'infinity')"
+            )
+            await connection.execute("UPDATE outcome_hours SET hour = hour + interval '2 hours'")
+        before = await told(database)
+        await write_hours(database)
+        await note(database)
+        after = await told(database)
+        async with database.connection() as connection:
+            left = await connection.execute(
+                "SELECT until <= clock_timestamp(), (SELECT count(*) FROM outcome_hours) FROM outcome_hours_until"
+            )
+            return before.total.attempts, after.total.attempts, await left.fetchone()
+
+    assert with_ledger(work) == (1, 2, (True, 0))
+
+
 def test_what_is_old_is_forgotten(with_ledger):
     async def work(_ledger, database):
         await note(database, minutes_ago=60 * 24 * 40)

@@ -101,7 +101,9 @@ class Statistics:
 _WINDOW = (
     # Whole hours as they are written, and what lies before and after them as it is.
     "WITH bounds AS (SELECT clock_timestamp() - %(window)s AS since, clock_timestamp() AS now,"
-    " (SELECT max(until) FROM outcome_hours_until) AS until), edges AS (SELECT since, now,"
+    # It lies ahead where the clock was ahead when hours were written.
+    " least((SELECT max(until) FROM outcome_hours_until), date_trunc('hour', clock_timestamp())) AS until),"
+    " edges AS (SELECT since, now,"
     " least(date_trunc('hour', since) + interval '1 hour', greatest(until, since)) AS first_hour,"
     " greatest(until, since) AS until FROM bounds), facts AS NOT MATERIALIZED ("
     " SELECT outcome_hours.* FROM outcome_hours, edges WHERE hour >= first_hour AND hour < edges.until"
