@@ -168,6 +168,14 @@ def test_an_estimate_is_of_what_was_made_as_jobs(cinelet: Command, bare: Path) -
     assert (refused.code, refused.err.startswith("error: Inference steps must be 1-100")) == (2, True)
 
 
+def test_what_a_video_cost_is_shown_with_it(cinelet: Command, bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bare / "prices.toml").write_text("[local]\nper_video = 0.5")
+    monkeypatch.setenv("CINELET_PRICES", "prices.toml")
+    cinelet("batch", _batch(bare, {"prompt": "a red circle", "duration": 1}), "--out", "out", "--quiet")
+    (made,) = cinelet("jobs", "list", "--json").json
+    assert "  cost 0.50 USD" in cinelet("jobs", "show", made["id"]).out.splitlines()
+
+
 def test_models_that_were_used_lately_are_listed_where_the_database_runs(
     cinelet: Command, submitted: str, bare: Path
 ) -> None:

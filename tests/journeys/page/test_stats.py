@@ -169,6 +169,22 @@ def test_what_was_told_stays_while_the_service_is_away(opened: Callable[..., Pag
     expect(row(page, "Models", "hf:org/fast:fal-ai")).to_be_visible()
 
 
+def test_a_video_says_what_it_cost_and_a_failure_what_it_may(
+    opened: Callable[..., Page], page: Page, client: httpx2.Client
+) -> None:
+    one, failed = made(client), made(client, "a fox", model="broken:x")
+    unpriced = opened(f"generation/{one['id']}")
+    expect(unpriced.locator(".facts")).to_contain_text("unknown: no price is known for it")
+    priced = {**one, "result": {**one["result"], "cost": 0.0042, "currency": "EUR"}}
+    page.route(f"**/v1/generations/{one['id']}", lambda route: route.fulfill(json=priced))
+    page.reload()
+    expect(page.locator(".facts")).to_contain_text("0.0042 EUR")
+    attempt = {"model": "hf:org/fast:fal-ai", "seconds": 3, "error": failed["error"], "may_be_billed": True}
+    page.route(f"**/v1/generations/{failed['id']}", lambda route: route.fulfill(json={**failed, "attempts": [attempt]}))
+    opened(f"generation/{failed['id']}")
+    expect(page.get_by_role("list", name="Attempts").first).to_contain_text("It may be billed.")
+
+
 def test_it_fits_a_phone(make_page: Callable[..., Page], service: ServiceProcess) -> None:
     page = make_page(viewport=PHONE)
     pretend(page)
