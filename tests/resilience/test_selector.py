@@ -208,6 +208,21 @@ def test_who_cannot_be_found_is_left_out_with_the_reason() -> None:
     assert (names(found), reasons(found)) == ([B, C], {A: "no token"})
 
 
+@pytest.mark.parametrize("error", [AuthenticationError("no token"), ModelNotFoundError("nobody has it")])
+def test_who_names_a_model_is_told_what_is_wrong_with_it(error: Exception, tmp_path: Path) -> None:
+    async def expand(model: ModelReference, _task: Task) -> Sequence[ModelReference]:
+        if str(model) == "hf:org/named":
+            raise error
+        return [model]
+
+    backend = ScriptedBackend()
+    chooser = selector(backend, expand=expand, strategy="fastest")
+    policy = FallbackBackend(backend, expand=expand, fallbacks={}, clock=FakeClock(), selector=chooser)
+    with pytest.raises(type(error)):
+        asyncio.run(policy.generate(request("hf:org/named"), context(tmp_path)))
+    assert backend.calls == []
+
+
 def test_a_worker_prefers_what_its_own_queue_runs() -> None:
     assert names(select(request("auto", prefer="fastest"), queue="local")) == [C, B, A]
     assert names(select(request("auto", prefer="fastest"), queue="remote")) == [B, A, C]

@@ -183,7 +183,10 @@ class Selector:
         seen: set[ModelReference] = set()
         for (model, is_asked), ways in zip(models, found, strict=True):
             if isinstance(ways, str):
-                sifting.left_out.append(LeftOut(model, ways))
+                if is_asked:  # whoever named it is told what is wrong with it
+                    sifting.ways.append(_Way(model, is_asked=True))
+                else:
+                    sifting.left_out.append(LeftOut(model, ways))
                 continue
             sifting.ways += [_Way(way, is_asked) for way in ways if way not in seen]
             seen.update(ways)
@@ -203,6 +206,8 @@ class Selector:
         said = await asyncio.gather(*(self._capabilities(way.model) for way in sifting.ways))
         unsuited_ways: dict[ModelReference, str] = {}
         for way, capabilities in zip(list(sifting.ways), said, strict=True):
+            if way.is_asked:
+                continue  # as above
             if isinstance(capabilities, str):
                 sifting.leave_out(way.model, capabilities)
             elif capabilities is not None:
