@@ -170,6 +170,15 @@ def test_what_a_model_can_do_is_asked_once_in_a_while() -> None:
     assert backend.asked == [A, B, C] * 2
 
 
+def test_who_could_not_be_asked_is_asked_again_soon_and_not_each_time() -> None:
+    backend, clock = Choosy(a=UNAVAILABLE), FakeClock()
+    chooser = selector(backend, auto_models={Task.TEXT_TO_VIDEO: [A]}, clock=clock)
+    for later in (0.0, 1.0, 40.0):
+        clock.advance(later)
+        asyncio.run(chooser.select(request("auto")))
+    assert backend.asked == [A, A]
+
+
 def test_an_unknown_or_higher_price_than_allowed_is_left_out() -> None:
     found = select(request("auto", max_cost=1), cost=cost)
     assert names(found) == [A]
