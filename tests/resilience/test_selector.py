@@ -170,6 +170,15 @@ def test_what_a_model_can_do_is_asked_once_in_a_while() -> None:
     assert backend.asked == [A, B, C] * 2
 
 
+def test_who_could_not_be_asked_is_asked_again_soon_and_not_each_time() -> None:
+    backend, clock = Choosy(a=UNAVAILABLE), FakeClock()
+    chooser = selector(backend, auto_models={Task.TEXT_TO_VIDEO: [A]}, clock=clock)
+    for later in (0.0, 1.0, 40.0):
+        clock.advance(later)
+        asyncio.run(chooser.select(request("auto")))
+    assert backend.asked == [A, A]
+
+
 def test_an_unknown_or_higher_price_than_allowed_is_left_out() -> None:
     found = select(request("auto", max_cost=1), cost=cost)
     assert names(found) == [A]
@@ -206,6 +215,21 @@ def test_who_cannot_be_found_is_left_out_with_the_reason() -> None:
 
     found = select(request("auto"), expand=expand)
     assert (names(found), reasons(found)) == ([B, C], {A: "no token"})
+
+
+@pytest.mark.parametrize("error", [AuthenticationError("no token"), ModelNotFoundError("nobody has it")])
+def test_who_names_a_model_is_told_what_is_wrong_with_it(error: Exception, tmp_path: Path) -> None:
+    async def expand(model: ModelReference, _task: Task) -> Sequence[ModelReference]:
+        if str(model) == "hf:org/named":
+            raise error
+        return [model]
+
+    backend = ScriptedBackend()
+    chooser = selector(backend, expand=expand, strategy="fastest")
+    policy = FallbackBackend(backend, expand=expand, fallbacks={}, clock=FakeClock(), selector=chooser)
+    with pytest.raises(type(error)):
+        asyncio.run(policy.generate(request("hf:org/named"), context(tmp_path)))
+    assert backend.calls == []
 
 
 def test_a_worker_prefers_what_its_own_queue_runs() -> None:

@@ -47,7 +47,11 @@ def chosen_candidates(
     """Return what was chosen; a way that an earlier process had begun is gone on with, whatever would be chosen now."""
     order = [
         Candidate(
-            one.model, is_fallback=asked != AUTO and not is_way_of(asked, one.model), is_expanded=True, why=one.why
+            one.model,
+            is_fallback=asked != AUTO and not is_way_of(asked, one.model),
+            # Under its own name where nobody could say what it stands for: that is found out again, and told.
+            is_expanded=one.model != asked,
+            why=one.why,
         )
         for one in chosen
     ]

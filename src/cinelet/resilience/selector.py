@@ -24,8 +24,8 @@ from cinelet.resilience.selection import Contender, Place, Rules, ordered
 
 LOOK_SECONDS = 10.0
 """How long a model may take to say what it can do; who does not say may be able to."""
-REMEMBERED_SECONDS = 300.0
-"""How long it is remembered what it said."""
+REMEMBERED_SECONDS, UNKNOWN_SECONDS = 300.0, 30.0
+"""How long it is remembered what it said, and that it could not be asked."""
 MAX_REMEMBERED = 1000
 LEAST_EVIDENCE = 0.05
 """A twentieth of one outcome says nothing any more."""
@@ -100,7 +100,7 @@ class Selector:
         self._random = random
         self._clock = clock
         self._rules = rules or Rules()
-        self._said: dict[ModelReference, tuple[float, Capabilities | str]] = {}
+        self._said: dict[ModelReference, tuple[float, Capabilities | str | None]] = {}
 
     def chooses(self, request: VideoRequest) -> bool:
         """Tell whether there is anything to choose; else the models are tried as they are named."""
@@ -183,7 +183,10 @@ class Selector:
         seen: set[ModelReference] = set()
         for (model, is_asked), ways in zip(models, found, strict=True):
             if isinstance(ways, str):
-                sifting.left_out.append(LeftOut(model, ways))
+                if is_asked:  # whoever named it is told what is wrong with it
+                    sifting.ways.append(_Way(model, is_asked=True))
+                else:
+                    sifting.left_out.append(LeftOut(model, ways))
                 continue
             sifting.ways += [_Way(way, is_asked) for way in ways if way not in seen]
             seen.update(ways)
@@ -203,6 +206,8 @@ class Selector:
         said = await asyncio.gather(*(self._capabilities(way.model) for way in sifting.ways))
         unsuited_ways: dict[ModelReference, str] = {}
         for way, capabilities in zip(list(sifting.ways), said, strict=True):
+            if way.is_asked:
+                continue  # as above
             if isinstance(capabilities, str):
                 sifting.leave_out(way.model, capabilities)
             elif capabilities is not None:
@@ -216,19 +221,20 @@ class Selector:
 
     async def _capabilities(self, model: ModelReference) -> Capabilities | str | None:
         """Return what a model can do, or why it cannot be had; None where nobody knows."""
-        at, said = self._said.get(model, (-math.inf, ""))
-        if self._clock.monotonic() - at < REMEMBERED_SECONDS:
+        until, said = self._said.get(model, (-math.inf, None))
+        if self._clock.monotonic() < until:
             return said
+        seconds = REMEMBERED_SECONDS
         try:
             async with asyncio.timeout(LOOK_SECONDS):
                 said = await self._capable(model)
         except (ModelNotFoundError, ModelUnsupportedError) as error:
             said = str(error)
         except (CineletError, TimeoutError):
-            return None
+            said, seconds = None, UNKNOWN_SECONDS
         if len(self._said) >= MAX_REMEMBERED:
             self._said.clear()
-        self._said[model] = (self._clock.monotonic(), said)
+        self._said[model] = (self._clock.monotonic() + seconds, said)
         return said
 
     def _ordered(
