@@ -92,6 +92,7 @@ def views(client: httpx2.Client) -> dict[str, str]:
         "generation": f"generation/{changed['id']}",
         "compare": f"compare?ids={made[0]['id']},{made[1]['id']}",
         "batch": f"batch/{batch['id']}",
+        "stats": "stats",
         "admin": "admin",
     }
 
