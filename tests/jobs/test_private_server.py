@@ -195,6 +195,11 @@ def test_a_directory_with_a_long_name_works(copy_data, tmp_path, monkeypatch, te
     assert not link.parent.exists()
 
 
+def test_a_directory_with_a_comma_in_its_name_works(copy_data, tmp_path):
+    with attached(copy_data(tmp_path / "mine, and yours")) as server:
+        assert ask(server)
+
+
 def test_a_directory_that_cannot_be_made_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DatabaseError, match=r"file.* cannot be used for the database: Not a directory; choose another"):

@@ -143,8 +143,9 @@ class PrivateServer:
 
     @property
     def _socket_folder(self) -> Path:
-        """The data folder, which holds the socket, by a name that is short enough for one."""
-        if len(os.fsencode(self.folder / SOCKET_NAME)) <= MAX_SOCKET_PATH_BYTES:
+        """The data folder, which holds the socket, by a name that is short enough for one, and is one for libpq."""
+        is_short = len(os.fsencode(self.folder / SOCKET_NAME)) <= MAX_SOCKET_PATH_BYTES
+        if is_short and "," not in str(self.folder):  # a comma would end the name
             return self.folder
         with self._guard:
             if self._link is None:
