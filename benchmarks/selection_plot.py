@@ -58,14 +58,18 @@ def _regrets(named: dict[str, dict[str, Any]], edges: Sequence[int]) -> list[str
         if requests <= last:
             parts.append(_text(across(requests), TOP + height + 20, f"{requests:,}"))
     parts.append(_text(LEFT + width / 2, TOP + height + 40, "requests"))
+    ends: list[tuple[float, str]] = []
     for way in REGRETS:
         points = []
         for begin, end, regret in zip(edges, [*edges[1:], last], named[way]["regret"], strict=False):
             middle = math.sqrt(max(begin, 10) * max(min(end, last), 11))
             points.append(f"{across(middle):.1f},{up(regret):.1f}")
         parts.append(f'<polyline fill="none" stroke="{COLOURS[way]}" stroke-width="2" points="{" ".join(points)}"/>')
-        x, y = points[-1].split(",")
-        parts.append(_text(float(x) + 4, float(y) - 6, way, anchor="end", colour=COLOURS[way]))
+        ends.append((float(points[-1].split(",")[1]), way))
+    lowest = 0.0
+    for y, way in sorted(ends):
+        lowest = max(y + 4, lowest + 14)  # no name over another
+        parts.append(_text(LEFT + width + 4, lowest, way, anchor="start", colour=COLOURS[way]))
     return parts
 
 

@@ -165,7 +165,8 @@ def test_the_embedded_model_has_a_revision_through_all_parts() -> None:
 
 def test_hosts_are_limited_only_where_the_settings_say() -> None:
     def around_the_retry(config: Config) -> object:
-        return assembly.make_backend(config)._backend  # type: ignore[attr-defined]
+        traced = assembly.make_backend(config)._backend  # type: ignore[attr-defined]
+        return traced._backend
 
     assert isinstance(around_the_retry(Config()), BreakerBackend)
     limited = around_the_retry(Config(cinelet_provider_limits={"fal-ai": 2}))
