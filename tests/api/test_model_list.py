@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,6 @@ from cinelet.jobs.keys import REMEMBERED_SECONDS, Keys, Role
 from cinelet.testing import FakeBackend
 from tests.api.served import SHORT, Served
 from tests.backends.diffusers.test_downloaded import needed, put
-
-ALLOWED_SECONDS = 0.5
-"""The goal is 50 ms; so much where other tests run beside this one."""
 
 
 @pytest.fixture
@@ -73,9 +69,7 @@ def test_each_owner_sees_what_he_used_himself(copy_data: Callable[[Path], Path],
     data, clock = copy_data(tmp_path / "data"), FakeClock()
     with Served(data, make_backend=FakeBackend, worker=False, clock=clock, hf_hub_cache=cache) as served:
         served.client.post("/v1/text-to-video", json={"prompt": "x", "model": "local:org/mine", **SHORT})
-        began = time.monotonic()
         models = served.client.get("/v1/models").json()
-        assert time.monotonic() - began < ALLOWED_SECONDS
         assert models["object"] == "list"
         roles = {model["id"]: model["roles"] for model in models["data"]}
         assert (roles["local:org/mine"], roles["local:org/whole"]) == (["used lately"], ["downloaded"])
