@@ -8,16 +8,16 @@ from dataclasses import replace
 import pytest
 
 from cinelet.clock import FakeClock, SystemClock
-from cinelet.domain.errors import NoModelFitsError
+from cinelet.domain.errors import NoModelFitsError, ValidationError
 from cinelet.domain.model import ModelReference
 from cinelet.domain.request import Task
 from cinelet.domain.selection import Selects
 from cinelet.jobs.performances import SharedKnowledge
 from cinelet.jobs.states import State
-from cinelet.resilience import FallbackBackend
+from cinelet.resilience import FallbackBackend, Price, PriceTable
 from cinelet.resilience.performance import Memory
 from cinelet.testing import FakeBackend
-from tests.jobs.shop import PaidBackend, Shop
+from tests.jobs.shop import PaidBackend, Shop, a_request
 from tests.jobs.test_outcomes import BROKE, MODEL, OTHER, WORKED, end, itself
 from tests.resilience.doubles import selector
 
@@ -159,3 +159,17 @@ async def _lines(shop: Shop, batch: str):
 
 def test_a_reference_that_stands_for_others_is_never_one_of_them():
     assert str(ModelReference.parse("auto")) == "auto"
+
+
+def test_with_a_budget_what_auto_may_choose_must_have_a_price(with_shop):
+    prices = PriceTable(models={MODEL: Price(per_video=1), OTHER: Price(per_video=3)})
+
+    async def work(shop: Shop):
+        with pytest.raises(ValidationError, match="give max_cost, which leaves them out"):
+            await shop.queue.submit(a_request(model="auto"), owner="ann", budget_currency="USD")
+        request = a_request(model="auto", max_cost=5)
+        await shop.queue.submit(request, owner="ann", budget_currency="USD")
+        return await shop.queue.costs.of(request.model_dump(mode="json"), "auto", [MODEL, OTHER])
+
+    backend = choosing(FakeBackend(), cost=prices.cost)
+    assert with_shop(work, make_backend=lambda: backend, prices=prices) == 3
