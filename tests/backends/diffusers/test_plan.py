@@ -22,6 +22,7 @@ from cinelet.backends.diffusers.quiet import quiet_libraries
 from cinelet.domain.errors import ValidationError
 from cinelet.domain.request import Task, VideoRequest
 from cinelet.domain.result import Adjustment
+from cinelet.media.timing import frames_needed
 from cinelet.testing import example_image
 from tests.backends.diffusers.stand_ins import stand_ins
 from tests.conftest import TinyPipeline
@@ -99,7 +100,7 @@ def test_frames_are_on_the_grid_and_enough_or_the_model_cannot_go_on(
     request = VideoRequest(task=TASKS[name][0], prompt="a", image=image, duration=duration, fps=fps)
     plan = make_plan(request, model)
     made = plan.windows[0].frames + sum(window.frames - window.overlap for window in plan.windows[1:])
-    needed = int((round(duration * fps) - 1) * plan.native_fps / fps) + 1
+    needed = int((frames_needed(duration, fps) - 1) * plan.native_fps / fps) + 1
     assert made == plan.applied["frames_made"]
     assert all(model.grid.frames.at_least(window.frames) == window.frames for window in plan.windows)
     assert plan.windows[0].overlap == 0
