@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import io
 import itertools
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -76,10 +77,22 @@ class People:
                 # A service that is away is a fault of the soak's own; what it had promised it must keep.
                 self.ledger.unanswered[f"{name}: {error!r:.80}"] += 1
             except TimeoutError:
-                self.ledger.wrong.append(f"{name} took longer than {PATIENCE_SECONDS:g} s")
+                await self._too_long(name)
             except Exception as error:  # noqa: BLE001  (a reply of another shape than is promised is wrong as well)
                 self.ledger.wrong.append(f"{name}: {error!r:.300}")
             await asyncio.sleep(self._random.expovariate(1 / PAUSE_SECONDS))
+
+    async def _too_long(self, name: str) -> None:
+        """Note what became of what somebody has waited for too long: whether it had ended, and he was not told."""
+        newest = list(self.ledger.promised)[-20 * len(self._acts) :]
+        states: Counter[str] = Counter()
+        for generation in newest:
+            reply = await self._client.get(f"/v1/generations/{generation}")
+            if reply.status_code == 200 and time.time() - reply.json()["created_at"] > PATIENCE_SECONDS:
+                shown = reply.json()
+                if shown["finished_at"] is None or shown["finished_at"] - shown["created_at"] > PATIENCE_SECONDS / 2:
+                    states[f"{generation} {shown['state']} attempt {len(shown['attempts'])}"] += 1
+        self.ledger.wrong.append(f"{name} took longer than {PATIENCE_SECONDS:g} s; slow were {dict(states) or 'none'}")
 
     async def _watch_and_fetch(self) -> None:
         made = await self._ask(webhook_url=self._hook)

@@ -26,8 +26,12 @@ LEAST_SAMPLES, LEAST_SHARE = 60, 0.25
 BEGIN, END = (0.35, 0.55), (0.8, 1.0)
 """The parts of a process's life that are compared. Before them caches fill, pools open, and modules are imported."""
 MORE_MEMORY_SHARE, MORE_MEMORY_BYTES = 0.05, 24_000_000
-MORE_FILES, MORE_CONNECTIONS = 12, 8
+MORE_FILES = 12
 """By how much the medians of the two parts may differ: traffic is not even."""
+MOST_DATABASES = 65
+"""Of PostgreSQL's processes: the pools (20 of the service, 10 of each worker and of this program), listeners and its
+own. Pools grow when many ask at once, as after all connections were ended, and shrink after ten idle minutes.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,8 @@ class Watch:
             )
             for kind, of, allowed in kinds:
                 rows.append(_row(f"{role} {pid}", kind, samples, of, allowed))
-        rows.append(_row("PostgreSQL", "processes", self._connections, float, MORE_CONNECTIONS))
+        more = MOST_DATABASES - _median(self._connections, BEGIN, float)
+        rows.append(_row("PostgreSQL", "processes", self._connections, float, more))
         return rows
 
 
