@@ -262,7 +262,7 @@ def _details(generation: Generation, *, position: int | None) -> list[str]:
         lines.append(f"  {result['resolution']}, {result['duration']:g} s, {result['video_size']:,} bytes")
         lines += [f"  adjusted {change['parameter']}: {change['reason']}" for change in result["adjustments"]]
         lines.append(f"  seed {result['seed']}, cache: {result['cache']}")
-        if result.get("cost") is not None:
+        if result.get("cost"):
             lines.append(f"  cost {money(result['cost'], result['currency'])}")
         lines.append(f"  cinelet jobs save {generation.id}")
     if generation.error is not None:

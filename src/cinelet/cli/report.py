@@ -73,10 +73,10 @@ def _lines(result: VideoResult, saved: Path, command: str) -> list[str]:
 
 
 def _costs(result: VideoResult) -> list[str]:
-    """Return what is known of the cost; nothing where there is no price for it."""
+    """Return what is known of the cost; nothing where there is no price for it, or nothing to pay."""
     from cinelet.domain.money import money
 
-    known = [] if result.cost is None else [f"  cost {money(result.cost, result.currency)}"]
+    known = [] if not result.cost else [f"  cost {money(result.cost, result.currency)}"]
     billed = [attempt.provider or attempt.model for attempt in result.attempts if attempt.may_be_billed]
     return known + [f"  {name} failed after it had taken the work, and may bill it" for name in billed]
 
