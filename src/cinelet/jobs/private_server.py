@@ -25,6 +25,7 @@ from typing import Any
 
 from cinelet.clock import Clock, SystemClock
 from cinelet.jobs.errors import DatabaseError, DatabaseUnavailableError
+from cinelet.storage.work_folder import make_work_folder
 
 START_SECONDS = 60.0
 """How long a start may take: a server that was killed first replays its log."""
@@ -59,7 +60,7 @@ class PrivateServer:
         self._clock: Clock = SystemClock() if clock is None else clock
         self._presence: int | None = None
         self._guard = threading.RLock()
-        self._link: tempfile.TemporaryDirectory[str] | None = None
+        self._link: Path | None = None
 
     @property
     def conninfo(self) -> str:
@@ -126,7 +127,7 @@ class PrivateServer:
             presence, self._presence = self._presence, None
             link, self._link = self._link, None
             if link is not None:
-                link.cleanup()
+                shutil.rmtree(link, ignore_errors=True)
             if presence is None:
                 return
             try:
@@ -152,9 +153,9 @@ class PrivateServer:
                 usual = tempfile.gettempdir()
                 # A private folder is made inside, so the common one is safe.
                 short = usual if len(usual) <= MAX_LINK_FOLDER_BYTES else "/tmp"  # noqa: S108
-                self._link = tempfile.TemporaryDirectory(prefix="cinelet-", dir=short)
-                Path(self._link.name, "postgres").symlink_to(self.folder)
-            return Path(self._link.name, "postgres")
+                self._link = make_work_folder(short)
+                (self._link / "postgres").symlink_to(self.folder)
+            return self._link / "postgres"
 
     @property
     def _server_path(self) -> str:

@@ -14,9 +14,9 @@ _PREFIX = "cinelet-work"
 _NAME = re.compile(rf"{_PREFIX}-(\d+)-\w+", re.ASCII)
 
 
-def make_work_folder() -> Path:
-    """Return a new private folder whose name tells whose it is."""
-    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}-{os.getpid()}-"))
+def make_work_folder(inside: str | None = None) -> Path:
+    """Return a new private folder whose name tells whose it is. inside: None for where temporary files are."""
+    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}-{os.getpid()}-", dir=inside))
 
 
 @contextmanager

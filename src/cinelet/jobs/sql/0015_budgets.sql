@@ -45,7 +45,7 @@ CREATE TRIGGER generations_remember_charge AFTER DELETE ON generations
     FOR EACH ROW WHEN (OLD.video_seconds IS NOT NULL AND OLD.created_at > clock_timestamp() - interval '1 day')
     EXECUTE FUNCTION remember_charge();
 
--- As in 0010, and with what is reserved.
+-- As in 0010, and with what is reserved and the trace.
 CREATE OR REPLACE FUNCTION make_generations_of_batches(at_most integer) RETURNS integer
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
@@ -67,10 +67,10 @@ BEGIN
     WITH made AS (
         INSERT INTO generations (
             id, owner, request, requested_model, queue, priority, cache_key, image_key, webhook_url, video_seconds,
-            charged_cost, request_hash
+            charged_cost, request_hash, traceparent
         )
             SELECT generation_id, owner, request, requested_model, queue, priority, cache_key, image_key, webhook_url,
-                video_seconds, charged_cost, request_hash
+                video_seconds, charged_cost, request_hash, traceparent
             FROM unnest(taken) ORDER BY position
             RETURNING created_at, id, owner
     )

@@ -60,6 +60,13 @@ DECLARE
     before timestamptz;
 BEGIN
     SELECT until INTO since FROM outcome_hours_until FOR UPDATE SKIP LOCKED;
+    -- A clock was ahead for a while: what it wrote as over is still to come.
+    IF since > clock_timestamp() THEN
+        since := date_trunc('hour', clock_timestamp());
+        DELETE FROM outcome_hours WHERE hour >= since;
+        UPDATE outcome_hours_until SET until = since;
+        RETURN 0;
+    END IF;
     before := least(
         date_trunc('hour', clock_timestamp() - make_interval(secs => settle_seconds)), since + interval '24 hours'
     );
