@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import filecmp
+import gc
 import json
 import os
 import resource
@@ -156,6 +157,8 @@ async def measure(specification: dict[str, Any]) -> dict[str, Any]:
 
 async def _measured(generate: Generate, folders: list[Path]) -> dict[str, Any]:
     lags: list[float] = []
+    gc.collect()
+    gc.freeze()  # as a service does that has started: what is imported is looked through no more
     ticker = asyncio.ensure_future(_tick(lags))
     peak_before, cpu_before, began = _peak_bytes(), time.process_time(), time.perf_counter()
     outcomes = await asyncio.gather(*map(generate, folders), return_exceptions=True)

@@ -186,6 +186,19 @@ def test_a_worker_that_lost_its_claim_writes_nothing(with_ledger):
     with_ledger(work)
 
 
+@pytest.mark.parametrize(("aside", "crashes"), [(False, 0), (True, 1)])
+def test_a_worker_that_is_lost_while_a_provider_works_is_no_crash_but_after_that_job_it_is(with_ledger, aside, crashes):
+    async def work(ledger, _):
+        first = await claimed(ledger)
+        handle = {"model": "hf:a/b:fal-ai", "id": "x"}
+        await ledger.save_handle(first.id, 1, {**handle, "aside": True} if aside else handle)
+        await ledger.progress(first.id, 1, Progress(Stage.DENOISING, 0.5))
+        second = await ledger.claim(first.id, worker="second", lost_attempt=1)
+        assert second.crashes == crashes
+
+    with_ledger(work)
+
+
 def test_a_saved_handle_is_there_for_the_next_worker(with_ledger):
     async def work(ledger, _):
         handle = {"model": "hf:a/b:fal-ai", "id": "x\0", "submitting": True}

@@ -76,7 +76,7 @@ def test_a_failure_minutes_after_acceptance_leaves_nothing_behind(tmp_path: Path
     video = asyncio.run(policy.generate(request(FIRST), surroundings))
     assert video.model == SECOND
     assert cancelled_jobs == ["job-1"]
-    assert saved == [{"model": FIRST, "id": "job-1"}]
+    assert saved == [{"model": FIRST, "id": "job-1"}, {"model": FIRST, "id": "job-1", "aside": True}]
     assert video.attempts[0].seconds == 600
     assert (video.attempts[0].error or {})["code"] == "deadline_exceeded"
     assert video.attempts[0].telling
@@ -106,12 +106,13 @@ def test_a_failed_job_stays_known_until_the_next_model_has_sent_its_own(tmp_path
     backend = ScriptedBackend(script={FIRST: fail, SECOND: be_refused, THIRD: take})
     asyncio.run(fallback(backend).generate(request(FIRST), context(tmp_path, on_handle=save)))
     ended = {"model": FIRST, "id": "job-1", "ended": True}
-    assert saved[1:] == [ended, {"model": SECOND, "submitting": True}, ended, {"model": THIRD, "id": "job-3"}]
+    left = {**ended, "aside": True}
+    assert saved[1:] == [ended, left, {"model": SECOND, "submitting": True}, left, {"model": THIRD, "id": "job-3"}]
     assert backend.calls == [FIRST, SECOND, THIRD]
 
 
-def test_before_a_model_on_this_machine_a_failed_job_is_forgotten(tmp_path: Path) -> None:
-    """A worker that is lost while a model runs there was not lost while a provider worked, and that counts."""
+def test_a_failed_job_stays_known_while_a_model_runs_on_this_machine(tmp_path: Path) -> None:
+    """It is marked as left, so that a worker that is lost meanwhile was not lost while a provider worked."""
     saved: list[Handle | None] = []
 
     async def save(handle: Handle | None) -> None:
@@ -122,10 +123,42 @@ def test_before_a_model_on_this_machine_a_failed_job_is_forgotten(tmp_path: Path
         await surroundings.end_handle()
         raise HuggingFaceAPIError("The lens broke", accepted=True)
 
+    async def know_nothing_of_it(_: VideoRequest, surroundings: Context) -> None:
+        assert surroundings.handle is None
+
     here = {Task.TEXT_TO_VIDEO: ["embedded"]}
-    policy = fallback(ScriptedBackend(script={FIRST: fail}), fallbacks=here)
+    policy = fallback(ScriptedBackend(script={FIRST: fail, "embedded": know_nothing_of_it}), fallbacks=here)
     assert asyncio.run(policy.generate(request(FIRST), context(tmp_path, on_handle=save))).model == "embedded"
-    assert saved[-1] is None
+    assert saved[-1] == {"model": FIRST, "id": "job-1", "ended": True, "aside": True}
+
+
+def test_who_takes_over_while_a_model_runs_here_asks_the_failed_one_again_and_sends_nothing(tmp_path: Path) -> None:
+    saved: list[Handle | None] = []
+    submitted, asked_again = list[str](), list[object]()
+
+    async def save(handle: Handle | None) -> None:
+        saved.append(handle)
+
+    async def fail(asked: VideoRequest, surroundings: Context) -> None:
+        if surroundings.handle is None:
+            submitted.append(str(asked.model))
+            await surroundings.save_handle({"model": asked.model, "id": "job-1"})
+        else:
+            asked_again.append(surroundings.handle["id"])
+        await surroundings.end_handle()
+        raise HuggingFaceAPIError("The lens broke", accepted=True)
+
+    async def be_killed(_: VideoRequest, __: Context) -> None:
+        raise asyncio.CancelledError
+
+    here = {Task.TEXT_TO_VIDEO: ["embedded"]}
+    killed = fallback(ScriptedBackend(script={FIRST: fail, "embedded": be_killed}), fallbacks=here)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(killed.generate(request(FIRST), context(tmp_path, on_handle=save)))
+    policy = fallback(ScriptedBackend(script={FIRST: fail}), fallbacks=here)
+    video = asyncio.run(policy.generate(request(FIRST), context(tmp_path, on_handle=save, handle=saved[-1])))
+    assert video.model == "embedded"
+    assert (submitted, asked_again) == ([FIRST], ["job-1"])
 
 
 def test_an_attempt_that_ends_while_its_request_is_being_sent_is_not_fallen_back_from(tmp_path: Path) -> None:

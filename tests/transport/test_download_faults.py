@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from cinelet.domain.errors import (
     ProcessingError,
     RateLimitError,
 )
+from cinelet.transport.part_file import PartFile
 from tests.transport.downloads import MIB, VIDEO, Downloads
 from tests.transport.loopback import (
     MP4_HEAD,
@@ -153,10 +153,15 @@ class TestFaults:
         run.fails(ProcessingError)
 
     def test_no_room_on_the_disk_is_a_lack_of_capacity(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def no_room(_number: int) -> None:
-            raise OSError(28, "No space left on device")
+        finish = PartFile.finish
 
-        monkeypatch.setattr("cinelet.transport.part_file.os.fsync", no_room)
+        def finish_where_there_is_no_room(part: PartFile) -> None:
+            full = os.open("/dev/full", os.O_WRONLY)
+            os.dup2(full, part._file.fileno())
+            os.close(full)
+            finish(part)
+
+        monkeypatch.setattr(PartFile, "finish", finish_where_there_is_no_room)
         Downloads(tmp_path, serve_file(VIDEO)).fails(CapacityError)
 
 
@@ -230,19 +235,3 @@ class TestStopped:
 
         asyncio.run(cancelled())
         assert names(run.context) == []
-
-    def test_a_cancel_while_the_file_is_put_on_disk_leaves_nothing(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        run = Downloads(tmp_path, serve_file(VIDEO))
-
-        open_at_the_end: list[int] = []
-
-        def slow(number: int) -> None:
-            run.context.cancel()
-            time.sleep(0.2)
-            open_at_the_end.append(os.fstat(number).st_size)  # raises where the file was closed under it
-
-        monkeypatch.setattr("cinelet.transport.part_file.os.fsync", slow)
-        run.fails(GenerationCancelledError)
-        assert open_at_the_end == [len(VIDEO)]

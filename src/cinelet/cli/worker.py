@@ -43,6 +43,7 @@ def worker(
 ) -> None:
     """Work on queued generations until it is told to stop (Ctrl-C, SIGTERM). One a machine, or one a device."""
     import asyncio
+    import gc
 
     from cinelet.assembly import durable_jobs
     from cinelet.cli.worker_metrics import show_metrics
@@ -66,6 +67,8 @@ def worker(
             typer.echo(f"worker {running.name} works on {where}; jobs are in {jobs.database.where}", err=True)
             if metrics_at is not None:
                 typer.echo(f"worker {running.name} shows metrics at {metrics_at}", err=True)
+            # What is loaded by now stays: to look through all of it again would stop every generation a while.
+            gc.freeze()
             orphaned = None if parent is None else asyncio.create_task(_stop_after(parent, running.stop))
             try:
                 await running.run()

@@ -24,7 +24,8 @@ Handle = Mapping[str, Any]
 Every handle holds `model`, the reference that the backend was given. One with `submitting: true` is written just before
 a request is sent: whoever finds it later knows that the request may have arrived, and not what became of it. One with
 `ended: true` is of a job that made no video: whoever finds it may ask about that job again, and sends no other in its
-place, which would be paid as well.
+place, which would be paid as well. One with `aside: true` is of a job that nobody waits for any more, as another model
+is tried: whoever finds it asks once more, and goes on after its model.
 """
 
 
@@ -272,14 +273,11 @@ class Context:
         if self.handle is not None:
             await self.save_handle({**self.handle, "ended": True})
 
-    def set_handle_aside(self) -> None:
-        """Forget the handle here alone: where there is no other, it stays kept, should this process end."""
-        self._shared.handle, self._shared.aside = None, self._shared.handle
-
-    async def drop_handle(self) -> None:
-        """Forget the handle, and one that was set aside."""
-        self._shared.aside = None
-        await self.save_handle(None)
+    async def set_handle_aside(self) -> None:
+        """Forget the handle here alone: until there is another, it stays kept as `aside`, should this process end."""
+        if self.handle is not None:
+            self._shared.handle, self._shared.aside = None, {**self.handle, "aside": True}
+            await self.save_handle(None)
 
     async def save_handle(self, handle: Handle | None) -> None:
         """Keep a provider's handle durably, or None to forget it; returns when it is safe to go on."""

@@ -123,7 +123,8 @@ class JobLedger:
         return await self._one(
             "UPDATE generations SET state = 'in_progress', worker = %(worker)s, attempt = attempt + 1,"
             " crashes = crashes + (state = 'in_progress'"
-            " AND NOT (handle IS NOT NULL AND coalesce(stage = ANY(%(elsewhere)s), true)))::int,"
+            " AND NOT (handle IS NOT NULL AND handle ->> 'aside' IS NULL"
+            " AND coalesce(stage = ANY(%(elsewhere)s), true)))::int,"
             " stage = NULL, step = 0, steps = 0, note = '', eta_seconds = NULL,"
             " started_at = coalesce(started_at, clock_timestamp())"
             " WHERE id = %(id)s AND (state = 'queued' OR (state = 'in_progress' AND attempt = %(lost_attempt)s))"

@@ -201,6 +201,8 @@ class JobQueue:
                 todo = "look into the account there, then use --anyway to send it again"
                 raise ValidationError(f"{message}; {todo}", {"id": "May have arrived"})
             handle = None
+        if handle is not None:
+            handle = {name: value for name, value in handle.items() if name != "aside"}
         with span("retry", kind=SpanKind.PRODUCER, parent=generation.traceparent, generation=generation.id):
             inserted = await self.ledger.insert(
                 generation.request,

@@ -157,7 +157,8 @@ class FallbackBackend:
                         todo.extendleft(replace(candidate, model=way, is_expanded=True) for way in reversed(fresh))
                         continue
                     if failures:
-                        await _leave_behind(context, next_one=model)
+                        # Until the next one has sent its request, the job stays known, and is not paid for again.
+                        await context.set_handle_aside()
                     video = await self._attempt(model, request, context)
                 except (GenerationCancelledError, ValidationError):
                     attempts += _explained(collected, candidate)  # no failure of this model's
@@ -246,19 +247,6 @@ def _raise_if_final(error: CineletError, candidate: Candidate, context: Context)
             message = f"The time for {candidate.model} was over while the request was being sent"
             todo = "it may run and be billed, so no other model is tried: look into the account there"
             raise SubmissionUnknownError(f"{message}; {todo}", provider=candidate.model.provider) from error
-
-
-async def _leave_behind(context: Context, *, next_one: ModelReference) -> None:
-    """Let a failed model's job, which has ended or was cancelled by its backend, be none that the next goes on with.
-
-    Until the next one sends its request, the job stays known: a process that takes over here does not pay for it again.
-    """
-    if is_remote(next_one):
-        if context.handle is not None:
-            context.set_handle_aside()
-    else:
-        # It sends none, and a crash while it runs here is its own.
-        await context.drop_handle()
 
 
 def _explained(attempts: Iterable[Attempt], candidate: Candidate) -> list[Attempt]:

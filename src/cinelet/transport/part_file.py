@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
-import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -83,32 +81,20 @@ class PartFile:
         self.size = 0
         self._head = bytearray()
 
-    async def finish(self) -> None:
-        """Put the whole file on the disk, and give it its name."""
+    def finish(self) -> None:
+        """Give the whole file its name. Whoever keeps it for good syncs his copy to the disk."""
         if self.size == 0 and self._check_head is None:
             raise ProcessingError("The video that arrived is an empty file", STAGE)
         if self._head is not None:
             self._look()
-        syncing = asyncio.ensure_future(asyncio.to_thread(self._sync))
-        try:
-            await asyncio.shield(syncing)
-        except asyncio.CancelledError:
-            # The file is not closed under the thread.
-            await asyncio.wait({syncing})
-            raise
         with _errors_about(self._path):
+            self._file.close()
             self._growing.replace(self._path)
 
     def _look(self) -> None:
         head, self._head = self._head, None
         if self._check_head is not None and head is not None:
             self._check_head(bytes(head))
-
-    def _sync(self) -> None:
-        with _errors_about(self._path):
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
 
 
 @contextlib.contextmanager
