@@ -153,15 +153,15 @@ class TestFaults:
         run.fails(ProcessingError)
 
     def test_no_room_on_the_disk_is_a_lack_of_capacity(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        finish = PartFile.finish
+        write = PartFile.write
 
-        def finish_where_there_is_no_room(part: PartFile) -> None:
+        def write_where_there_is_no_room(part: PartFile, chunk: bytes) -> None:
             full = os.open("/dev/full", os.O_WRONLY)
             os.dup2(full, part._file.fileno())
             os.close(full)
-            finish(part)
+            write(part, chunk)
 
-        monkeypatch.setattr(PartFile, "finish", finish_where_there_is_no_room)
+        monkeypatch.setattr(PartFile, "write", write_where_there_is_no_room)
         Downloads(tmp_path, serve_file(VIDEO)).fails(CapacityError)
 
 
