@@ -34,7 +34,7 @@ RANDOM = SystemRandom()
 HURRIED = {
     "cinelet.jobs.engine.HEARTBEAT_SECONDS": 0.5,
     "cinelet.jobs.engine.STALLED_SECONDS": 3.0,
-    "cinelet.jobs.worker.STALLED_SECONDS": 3.0,
+    "cinelet.jobs.sweep.STALLED_SECONDS": 3.0,
     "cinelet.jobs.worker.SWEEP_SECONDS": 1.0,
 }
 PATIENT = {"cinelet.jobs.worker.MAX_CRASHES": 1_000_000}

@@ -21,6 +21,7 @@ from cinelet.backends.huggingface import HuggingFaceBackend
 from cinelet.domain.backend import Backend, Context, GeneratedVideo
 from cinelet.domain.request import Task, VideoRequest
 from cinelet.jobs import engine
+from cinelet.jobs import sweep as sweep_module
 from cinelet.jobs import worker as worker_module
 from cinelet.jobs.durable import DurableJobs, Settings
 from cinelet.service import VideoService
@@ -55,8 +56,8 @@ def make_backend(script: dict[str, Any]) -> Backend:
 async def work(script: dict[str, Any]) -> None:
     """Run one worker until SIGTERM."""
     engine.HEARTBEAT_SECONDS, engine.STALLED_SECONDS = HEARTBEAT_SECONDS, STALLED_SECONDS
-    shortened = {"STALLED_SECONDS": STALLED_SECONDS, "SWEEP_SECONDS": SWEEP_SECONDS, "SWEEPS_OF_ALL": 3}
-    vars(worker_module).update(shortened, LOST_DELIVERY_SECONDS=STALLED_SECONDS)
+    vars(worker_module).update(SWEEP_SECONDS=SWEEP_SECONDS, SWEEPS_OF_ALL=3)
+    vars(sweep_module).update(STALLED_SECONDS=STALLED_SECONDS, LOST_DELIVERY_SECONDS=STALLED_SECONDS)
     settings = Settings(
         database_url=None,
         data_directory=Path(script["data_directory"]),

@@ -11,6 +11,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import fields
 from typing import Any, LiteralString, Self, TypeVar
 
 import procrastinate
@@ -22,7 +23,9 @@ from psycopg_pool import PoolClosed
 
 from cinelet.clock import Clock, cancel_task
 from cinelet.jobs.database import Database
+from cinelet.jobs.generation import Generation
 from cinelet.jobs.listener import Listener
+from cinelet.jobs.rows import CLAIM, ELSEWHERE, claimable, generation_of
 from cinelet.observability.logs import get_logger
 
 TASK = "cinelet.generate"
@@ -38,9 +41,25 @@ FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 2.0
 _LOOK = json.dumps({"type": "job_inserted", "job_id": 0})
 """Makes a worker look for jobs."""
 
-Work = Callable[[str, int | None], Awaitable[bool]]
-"""Is told a generation and a lost attempt; returns whether the ledger has ended the job with the generation."""
+Work = Callable[[str, int | None, Generation | None], Awaitable[bool]]
+"""Is told a generation and a lost attempt, and given the generation where it is claimed already; returns whether the
+ledger has ended the job with the generation."""
 Deliver = Callable[[str], Awaitable[None]]
+_OF_GENERATION = "generation."
+_LOST_ATTEMPT = "(job.args ->> 'lost_attempt')::integer"
+_TAKE = (
+    "WITH job AS (SELECT * FROM procrastinate_fetch_job_v2(%(queues)s::varchar[], %(worker_id)s)),"  # noqa: S608  (ours)
+    # Never waits for a row with the job in hand: who cancels has that row, and may be waiting for the job.
+    " free AS (SELECT generations.id FROM generations JOIN job ON generations.id = job.args ->> 'generation_id'"
+    f" WHERE {claimable(_LOST_ATTEMPT)} FOR UPDATE OF generations SKIP LOCKED),"
+    f" claimed AS ({CLAIM} FROM free WHERE generations.id = free.id RETURNING generations.*)"
+    " SELECT job.id, status, task_name, job.priority, lock, queueing_lock, args, scheduled_at, queue_name,"
+    " job.attempts, worker_id, "
+    + ", ".join(f'claimed."{column.name}" AS "{_OF_GENERATION}{column.name}"' for column in fields(Generation))
+    + " FROM job LEFT JOIN claimed ON true"
+)
+"""Fetches a job as Procrastinate does, and claims its generation in the same transaction."""
+
 _Result = TypeVar("_Result")
 _logger = get_logger(__name__)
 
@@ -87,11 +106,31 @@ class PatientConnector(procrastinate.PsycopgConnector):
 
 
 class LedgersJobs(JobManager):
-    """Leaves alone what the ledger has ended already, and takes it easy where a job is gone in another way."""
+    """Claims the generation of a job with the job, and leaves alone what the ledger has ended already.
 
-    def __init__(self, connector: PatientConnector) -> None:
+    worker: who claims. claimed: the generations of jobs that were fetched, until somebody takes them out. Where one is
+    not there, its row was in other hands just then.
+    """
+
+    def __init__(self, connector: PatientConnector, *, worker: str) -> None:
         super().__init__(connector)
         self.ended: set[int] = set()
+        self.claimed: dict[int, Generation] = {}
+        self._worker = worker
+
+    async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
+        """Take the next job and claim what it is for; None where nothing waits."""
+        row = await self.connector.execute_query_one_async(
+            _TAKE, queues=queues, worker_id=worker_id, worker=self._worker, elsewhere=ELSEWHERE
+        )
+        if row["id"] is None:
+            return None
+        generation = {
+            name.removeprefix(_OF_GENERATION): value for name, value in row.items() if name.startswith(_OF_GENERATION)
+        }
+        if generation["id"] is not None:
+            self.claimed[row["id"]] = generation_of(**generation)
+        return Job.from_row(row)
 
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:  # noqa: FBT001  (Procrastinate's)
         """Remove a job that did nothing; the log has its status."""
@@ -105,20 +144,21 @@ class LedgersJobs(JobManager):
 class Engine:
     """Hands the jobs of queues on, until it is cancelled.
 
-    work: is told the generation and a lost attempt. deliver: is told the delivery.
+    work: is told the generation and a lost attempt. deliver: is told the delivery. worker: who claims generations.
     """
 
-    def __init__(self, database: Database, work: Work, deliver: Deliver, *, clock: Clock) -> None:
+    def __init__(self, database: Database, work: Work, deliver: Deliver, *, worker: str, clock: Clock) -> None:
         self._database = database
         self.listener = Listener(database, clock=clock)
         connector = PatientConnector(self.listener, clock)
         self._app = procrastinate.App(connector=connector)
-        self._app.job_manager = jobs = LedgersJobs(connector)
+        self._app.job_manager = jobs = LedgersJobs(connector, worker=worker)
 
         @self._app.task(name=TASK, pass_context=True)
         async def generate(context: JobContext, generation_id: str, lost_attempt: int | None = None) -> None:
-            if await work(generation_id, lost_attempt) and context.job.id is not None:
-                jobs.ended.add(context.job.id)
+            number = context.job.id or 0
+            if await work(generation_id, lost_attempt, jobs.claimed.pop(number, None)):
+                jobs.ended.add(number)
 
         @self._app.task(name=DELIVERY_TASK)
         async def make_attempt(delivery_id: str) -> None:

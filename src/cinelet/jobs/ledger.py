@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import kwargs_row
 
 from cinelet.domain.errors import ValidationError
-from cinelet.domain.progress import Progress, Stage
+from cinelet.domain.progress import Progress
 from cinelet.jobs.counting import count_end
 from cinelet.jobs.database import Database
 from cinelet.jobs.errors import ClaimLostError, IdempotencyConflictError
@@ -24,7 +24,18 @@ from cinelet.jobs.glimpses import COUNT, KEEP
 from cinelet.jobs.idempotency import check_key, is_storable, request_hash
 from cinelet.jobs.listing import listing
 from cinelet.jobs.outcomes import ALSO, NOTHING_TRIED, Tried
-from cinelet.jobs.rows import CANCEL, COLUMNS, INSERT, RETURNING, as_json, generation_of, one
+from cinelet.jobs.rows import (
+    CANCEL,
+    CLAIM,
+    COLUMNS,
+    ELSEWHERE,
+    INSERT,
+    RETURNING,
+    as_json,
+    claimable,
+    generation_of,
+    one,
+)
 from cinelet.jobs.searching import folded_prompt
 from cinelet.jobs.states import State
 from cinelet.jobs.usage import CHARGE, asked_seconds, charge_of
@@ -35,8 +46,6 @@ IMAGE_KEY, VIDEO_KEY = "image_key", "blob"
 UNFINISHED_PROGRESS = 0.99
 """The most that a running generation can show: 1 means stored."""
 
-_ELSEWHERE = [Stage.QUEUED.value, Stage.DENOISING.value]
-"""Stages in which, with a handle, only a provider works."""
 _CLAIMED = " WHERE id = %(id)s AND attempt = %(attempt)s AND state = 'in_progress'"
 _FINAL = [state.value for state in State if state.final]
 
@@ -121,15 +130,8 @@ class JobLedger:
         `cancel_requested` before working, and at `handle` to resume.
         """
         return await self._one(
-            "UPDATE generations SET state = 'in_progress', worker = %(worker)s, attempt = attempt + 1,"
-            " crashes = crashes + (state = 'in_progress'"
-            " AND NOT (handle IS NOT NULL AND handle ->> 'aside' IS NULL"
-            " AND coalesce(stage = ANY(%(elsewhere)s), true)))::int,"
-            " stage = NULL, step = 0, steps = 0, note = '', eta_seconds = NULL,"
-            " started_at = coalesce(started_at, clock_timestamp())"
-            " WHERE id = %(id)s AND (state = 'queued' OR (state = 'in_progress' AND attempt = %(lost_attempt)s))"
-            " AND (not_before IS NULL OR not_before <= clock_timestamp())",
-            {"id": generation_id, "worker": worker, "lost_attempt": lost_attempt, "elsewhere": _ELSEWHERE},
+            f"{CLAIM} WHERE id = %(id)s AND {claimable('%(lost_attempt)s')}",
+            {"id": generation_id, "worker": worker, "lost_attempt": lost_attempt, "elsewhere": ELSEWHERE},
         )
 
     async def save_handle(self, generation_id: str, attempt: int, handle: Mapping[str, Any] | None) -> None:

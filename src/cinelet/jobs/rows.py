@@ -12,6 +12,7 @@ from psycopg.rows import kwargs_row
 from psycopg.sql import Composed
 from psycopg.types.json import Json
 
+from cinelet.domain.progress import Stage
 from cinelet.jobs.generation import Generation
 from cinelet.jobs.states import State
 
@@ -37,6 +38,26 @@ CANCEL = (
     " finished_at = CASE WHEN state = 'queued' AND handle IS NULL THEN clock_timestamp() END"
 )
 """What an UPDATE sets to ask for a stop, of what has not ended."""
+
+
+ELSEWHERE = [Stage.QUEUED.value, Stage.DENOISING.value]
+"""Stages in which, with a handle, only a provider works; `CLAIM` is given them, and who claims as `worker`."""
+CLAIM = (
+    "UPDATE generations SET state = 'in_progress', worker = %(worker)s, attempt = attempt + 1,"
+    " crashes = crashes + (state = 'in_progress'"
+    " AND NOT (handle IS NOT NULL AND handle ->> 'aside' IS NULL"
+    " AND coalesce(stage = ANY(%(elsewhere)s), true)))::int,"
+    " stage = NULL, step = 0, steps = 0, note = '', eta_seconds = NULL,"
+    " started_at = coalesce(started_at, clock_timestamp())"
+)
+
+
+def claimable(lost_attempt: str) -> str:
+    """Return the condition of what may be claimed. lost_attempt: an SQL expression."""
+    return (
+        f"(state = 'queued' OR (state = 'in_progress' AND attempt = {lost_attempt}))"
+        " AND (not_before IS NULL OR not_before <= clock_timestamp())"
+    )
 
 
 async def one(

@@ -20,25 +20,24 @@ from cinelet.domain.errors import CineletError, DeviceLostError, GenerationCance
 from cinelet.domain.progress import Progress
 from cinelet.domain.result import Attempt
 from cinelet.jobs.batch_ledger import BatchLedger
+from cinelet.jobs.claims import Claims
 from cinelet.jobs.companions import claim_companions
 from cinelet.jobs.completion import store_and_complete
 from cinelet.jobs.counting import count_start
 from cinelet.jobs.courier import Courier
 from cinelet.jobs.database import Database
-from cinelet.jobs.engine import DELIVERY_QUEUE, STALLED_SECONDS, Engine
+from cinelet.jobs.engine import DELIVERY_QUEUE, Engine
 from cinelet.jobs.errors import ClaimLostError
-from cinelet.jobs.events import forget_old
 from cinelet.jobs.generation import Generation
 from cinelet.jobs.ledger import JobLedger
 from cinelet.jobs.loader import Loader
 from cinelet.jobs.orders import LOCAL_QUEUE, Orders
-from cinelet.jobs.outcomes import Recorder, forget_outcomes
+from cinelet.jobs.outcomes import Recorder
 from cinelet.jobs.persistence import Persistence
 from cinelet.jobs.presence import Presence
 from cinelet.jobs.queue import restored_request
 from cinelet.jobs.reporter import Reporter
-from cinelet.jobs.roster import parameters
-from cinelet.jobs.statistics import write_hours
+from cinelet.jobs.sweep import sweep, tidy
 from cinelet.jobs.work_trace import attempt_traced
 from cinelet.observability.logs import get_logger
 from cinelet.observability.tracing import blame, blame_code, current
@@ -50,8 +49,6 @@ from cinelet.storage.work_folder import make_work_folder, remove_abandoned
 REMOTE_QUEUE = "remote"
 DELIVERIES_AT_ONCE = 32
 """Of a worker that takes remote work; they wait for receivers, and never for a generation."""
-LOST_DELIVERY_SECONDS = 30.0
-"""No attempt at a delivery takes so long."""
 MAX_CRASHES = 3
 """After so many workers were lost over a generation, it is taken for the cause."""
 GRACE_SECONDS = 15.0
@@ -122,6 +119,7 @@ class Worker:
         self._recorder = recorder or Recorder()
         self._clock: Clock = clock or SystemClock()
         self._running: dict[str, _Run] = {}
+        self._claims = Claims(self.ledger)
         self._presence = Presence(
             database,
             name=self.name,
@@ -148,7 +146,7 @@ class Worker:
         worker that was killed: others take it up, and give it up where it is lost again and again.
         """
         await asyncio.to_thread(remove_abandoned)
-        engine = Engine(self._database, self.work_on, self._courier.deliver, clock=self._clock)
+        engine = Engine(self._database, self.work_on, self._courier.deliver, worker=self.name, clock=self._clock)
         async with self._courier, engine, self._presence:
             hearing = asyncio.create_task(
                 engine.listener.hear([f"{self._database.schema}_cancels"], self._cancelled), name="cancels"
@@ -176,6 +174,8 @@ class Worker:
                 for task in beside:
                     await cancel_task(task)
                 ended = await asyncio.gather(*taking, *beside, return_exceptions=True)
+                if self._lost is None:
+                    await self._claims.give_back_unknown(self._database, worker=self.name)
             for outcome in ended:
                 if isinstance(outcome, Exception):
                     raise outcome
@@ -186,20 +186,26 @@ class Worker:
         """Take no more, and end soon; may be called again."""
         self._stopping.set()
 
-    async def work_on(self, generation_id: str, lost_attempt: int | None = None) -> bool:
+    async def work_on(
+        self, generation_id: str, lost_attempt: int | None = None, claimed: Generation | None = None
+    ) -> bool:
         """Bring a generation to an end, if it can be claimed; `run` does this with what the queue gives.
 
-        Returns whether the ledger has heard of its end or its release, and so ended the job, or whether the job is to
-        stay with this worker until others find that it is gone.
+        claimed: the generation, where it was claimed for this worker already. Returns whether the ledger has heard of
+        its end or its release, and so ended the job, or whether the job is to stay with this worker until others find
+        that it is gone.
         """
         if self._lost is not None:
+            if claimed is not None:
+                await self._claims.give_back(claimed.id, claimed.attempt)
             return True
-        claimed = await self._persisted(
+        claimed = claimed or await self._persisted(
             lambda: self.ledger.claim(generation_id, worker=self.name, lost_attempt=lost_attempt)
         )
         if claimed is None:
             return False
-        with_it = await self._companions(claimed)
+        with self._claims.held(claimed):
+            with_it = await self._companions(claimed)
         if not with_it:
             return await self._worked(claimed)
         ended = await asyncio.gather(*map(self._worked, [claimed, *with_it]), return_exceptions=True)
@@ -210,10 +216,9 @@ class Worker:
 
     async def _companions(self, claimed: Generation) -> Sequence[Generation]:
         """Claim what may run together with a local generation; none where that fails, as nothing depends on it."""
-        if claimed.queue != LOCAL_QUEUE or self._together == 1 or self._stopping.is_set():
-            return []
+        most = 0 if claimed.queue != LOCAL_QUEUE or self._stopping.is_set() else self._together - 1
         try:
-            return await claim_companions(self._database, claimed, worker=self.name, most=self._together - 1)
+            return await claim_companions(self._database, claimed, worker=self.name, most=most)
         except CineletError as error:
             _logger.info("Nothing else was looked for to run together", extra={"code": error.code})
             return []
@@ -221,8 +226,9 @@ class Worker:
     async def _worked(self, claimed: Generation) -> bool:
         folder = make_work_folder()
         try:
-            async with attempt_traced(self._database, claimed):
-                return await self._claimed(claimed, folder)
+            with self._claims.held(claimed):
+                async with attempt_traced(self._database, claimed):
+                    return await self._claimed(claimed, folder)
         finally:
             try:
                 folder.rmdir()
@@ -355,24 +361,17 @@ class Worker:
         number = 0
         while True:
             try:
-                told = parameters(self.name, await self._presence.report())
-                async with self._database.connection() as connection:
-                    found = await connection.execute(
-                        "SELECT requeue_lost(%s, %s), ARRAY(SELECT id FROM generations"
-                        " WHERE state = 'in_progress' AND cancel_requested AND worker = %s),"
-                        " requeue_lost_deliveries(%s), report_worker(%s, %s, %s)",
-                        [STALLED_SECONDS, number % SWEEPS_OF_ALL == 0, self.name, LOST_DELIVERY_SECONDS, *told],
-                    )
-                    requeued, cancelled, *_ = await found.fetchone() or (0, [])
-                for generation_id in cancelled:
-                    self._cancel(generation_id)
+                report, look_at_all = await self._presence.report(), number % SWEEPS_OF_ALL == 0
+                requeued, claims = await sweep(self._database, worker=self.name, report=report, look_at_all=look_at_all)
+                for generation_id, _, cancelled in claims:
+                    if cancelled:
+                        self._cancel(generation_id)
+                await self._claims.look(claims)
                 await BatchLedger(self._database).make_generations()
                 if requeued:
                     _logger.warning("Work of lost workers is queued again", extra={"generations": requeued})
                 if number % (SWEEPS_OF_ALL * 10) == 0:
-                    await forget_old(self._database)
-                    await forget_outcomes(self._database)
-                    await write_hours(self._database)
+                    await tidy(self._database)
             except CineletError as error:
                 _logger.info("The sweep failed", extra={"code": error.code})
             number += 1

@@ -63,7 +63,8 @@ class FolderStore:
     async def head(self, key: str) -> Stored:
         """Say how large it is and when it was written."""
         with self._errors(key, "read"):
-            found = await asyncio.to_thread(self._path(key).stat)
+            # In this thread: to ask for a file's facts is shorter than the way to another one.
+            found = self._path(key).stat()
         if not stat.S_ISREG(found.st_mode):
             raise BlobNotFoundError(key)
         return Stored(key, found.st_size, found.st_mtime)
