@@ -110,7 +110,7 @@ def test_written_hours_tell_what_the_outcomes_themselves_do(with_ledger):
         async with database.connection() as connection:
             await connection.execute(
                 "UPDATE outcomes SET seconds = 1e6 WHERE at < clock_timestamp() - interval '9 h'"
-                " AND at > clock_timestamp() - interval '46 h'"  # not in the first hour of a window, which is read as it is
+                " AND at > clock_timestamp() - interval '46 h'"  # the first hour of a window is read as it is
             )
         after = [await told(database, window, **chosen) for window, chosen in questions if window >= 2 * DAY]
         pairs = zip([one for one in before if one.until - one.since >= 2 * DAY], after, strict=True)
