@@ -6,7 +6,6 @@ Nothing heavy is imported here before the workers and the database have been sta
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from cinelet.api.loopback import is_loopback
 from cinelet.api.supervisor import Supervisor, worker_commands
 from cinelet.config import Config
 from cinelet.domain.errors import ValidationError
+from cinelet.garbage import collect_rarely, keep_what_is_loaded
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -77,8 +77,8 @@ async def serve(
                 async with app.router.lifespan_context(app):
                     serving = asyncio.create_task(server.serve([taken]))
                     await _until(lambda: server.started, serving)
-                    # What is loaded by now stays: to look through all of it again would stop every request a while.
-                    gc.freeze()
+                    keep_what_is_loaded()
+                    collect_rarely()
                     bound = taken.getsockname()
                     tell(f"http://{f'[{bound[0]}]' if ':' in bound[0] else bound[0]}:{bound[1]}")
                     stopping = asyncio.create_task(stop.wait())

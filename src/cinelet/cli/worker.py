@@ -43,11 +43,11 @@ def worker(
 ) -> None:
     """Work on queued generations until it is told to stop (Ctrl-C, SIGTERM). One a machine, or one a device."""
     import asyncio
-    import gc
 
     from cinelet.assembly import durable_jobs
     from cinelet.cli.worker_metrics import show_metrics
     from cinelet.config import Config
+    from cinelet.garbage import collect_rarely, keep_what_is_loaded
     from cinelet.observability import exporting, logs
 
     given = {"cinelet_device": device, "cinelet_metrics_port": metrics_port}
@@ -67,8 +67,9 @@ def worker(
             typer.echo(f"worker {running.name} works on {where}; jobs are in {jobs.database.where}", err=True)
             if metrics_at is not None:
                 typer.echo(f"worker {running.name} shows metrics at {metrics_at}", err=True)
-            # What is loaded by now stays: to look through all of it again would stop every generation a while.
-            gc.freeze()
+            keep_what_is_loaded()
+            if "local" not in at_once:
+                collect_rarely()
             orphaned = None if parent is None else asyncio.create_task(_stop_after(parent, running.stop))
             try:
                 await running.run()
