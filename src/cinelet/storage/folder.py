@@ -27,6 +27,8 @@ from cinelet.storage.blobs import (
 from cinelet.storage.durable_file import ABANDONED_AFTER_SECONDS, PART_SUFFIX, move_into_place, sweep_parts, write_part
 from cinelet.storage.errors import BlobCorruptError, BlobNotFoundError, disk_errors
 
+SMALL_BYTES = 64 * 1024
+"""A file of this size is read sooner than another thread is woken."""
 PARTS = ".parts"
 """The folder of temporary files; no key begins with a dot."""
 
@@ -49,6 +51,8 @@ class FolderStore:
 
     async def put_file(self, path: Path, *, suffix: str, sha256: str | None = None, folder: str | None = None) -> Blob:
         """Store a file's content under its SHA-256: copied and hashed in one pass, synced, renamed."""
+        if sha256 is not None and (there := self._small_whole(key_of(sha256, suffix=suffix, folder=folder))):
+            return there
         return await asyncio.to_thread(self._put_file, path, suffix, sha256, folder)
 
     async def get_to_file(self, key: str, path: Path) -> Blob:
@@ -130,6 +134,14 @@ class FolderStore:
             finally:
                 part.unlink(missing_ok=True)
         return Blob(key, found, size)
+
+    def _small_whole(self, key: str) -> Blob | None:
+        """Return a small blob that is there and whole: what was made before often is."""
+        try:
+            small = self._path(key).stat().st_size <= SMALL_BYTES
+        except OSError:
+            return None
+        return self._whole(key) if small else None
 
     def _whole(self, key: str) -> Blob | None:
         """Return the blob if the key is taken by the content that it promises; a damaged one is written again."""
