@@ -62,6 +62,12 @@ def test_who_gives_no_trace_gets_a_new_one_for_each_request(client: httpx2.Clien
     assert all(re.fullmatch("[0-9a-f]{32}", name) for name in ids)
 
 
+def test_a_connection_that_paused_while_a_body_came_carries_no_trace_on(client: httpx2.Client) -> None:
+    long = client.post("/v1/text-to-video", json={"prompt": "a" * 300_000}).headers["x-trace-id"]
+    assert client.get("/v1/models").headers["x-trace-id"] != long
+    assert "x-trace-id" not in client.get("/healthz").headers
+
+
 @pytest.mark.parametrize("text", ["", "00", f"00-{TRACE}-{SPAN}", "x" * 4000, "é", f"00-{'0' * 32}-{SPAN}-01"])
 def test_what_is_no_trace_is_no_error(client: httpx2.Client, text: str) -> None:
     reply = client.get("/v1/models", headers={b"traceparent": text.encode()})
