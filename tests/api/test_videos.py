@@ -232,6 +232,8 @@ def test_each_reply_has_a_request_id(client: httpx2.Client) -> None:
         {"host": "127.0.0.1.evil.example"},
         {"origin": "https://evil.example"},
         {"origin": "null"},
+        {"host": "["},
+        {"origin": "http://[::1"},
     ],
 )
 def test_without_keys_no_web_site_gets_in_through_its_visitors_browser(

@@ -136,8 +136,16 @@ def _require_own_page(headers: Headers) -> None:
     """
     here = "localhost"
     for header, site in (("Host", f"//{headers.get('host', here)}"), ("Origin", headers.get("origin", f"//{here}"))):
-        if not is_loopback(urlsplit(site).hostname or ""):
+        if not is_loopback(_host_of(site)):
             raise NotAllowedError(f"{header} names another site, and without a key only this machine is served")
+
+
+def _host_of(site: str) -> str:
+    """Return the host of a site; nothing where it names none."""
+    try:
+        return urlsplit(site).hostname or ""
+    except ValueError:  # half an IPv6 address
+        return ""
 
 
 def _came_to_loopback(scope: Scope) -> bool:
