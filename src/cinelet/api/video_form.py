@@ -13,6 +13,7 @@ from fastapi import Request
 from starlette.datastructures import UploadFile
 
 from cinelet.api.bodies import PAIRS, Parameters
+from cinelet.api.errors import name_in_reply
 from cinelet.api.lora_field import IN_FORM, is_lora, loras_of_fields
 from cinelet.domain.errors import ValidationError
 from cinelet.domain.request import CHOICE_FIELDS, MAX_PROMPT_CHARACTERS, Quality, Task, VideoRequest, make_request
@@ -107,7 +108,7 @@ async def read_form(request: Request) -> VideoForm:
     if request.headers.get("content-type", "").startswith("application/json"):
         try:
             body = await request.json()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValidationError("The body is no JSON", {"body": "No JSON"}) from error
         if not isinstance(body, dict):
             raise ValidationError("The body is no JSON object", {"body": "No object"})
@@ -141,7 +142,8 @@ async def _read(items: Iterable[tuple[str, Any]]) -> VideoForm:
         elif plain in {*_SAME, *_COUNTS, "seconds", "size", "num_frames"} and not isinstance(value, UploadFile):
             sent[plain] = value
         else:
-            raise ValidationError(f"There is no field {name[:60]!r}", {name[:60]: "Unknown field"})
+            told = name_in_reply(name)
+            raise ValidationError(f"There is no field {told!r}", {told: "Unknown field"})
     if "quality" in sent and sent["quality"] not in get_args(Quality):
         del sent["quality"]  # other engines' values say how fine the picture is, which the size says here
         ignored.append("quality")
@@ -176,7 +178,7 @@ def _values(sent: Mapping[str, Any]) -> dict[str, Any]:
 def _number(value: Any, field: str) -> float:
     try:
         number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise ValidationError(f"{field} must be a number", {field: "Must be a number"})
@@ -188,7 +190,7 @@ def _address(value: Any, field: str) -> str:
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
             value = json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValidationError(f"{field} is no JSON", {field: "No JSON"}) from error
     if isinstance(value, Mapping):
         value = value.get("image_url")
