@@ -12,6 +12,7 @@ import httpx2
 import pytest
 from opentelemetry.trace import SpanKind, StatusCode
 
+from cinelet.jobs.ledger import JobLedger
 from cinelet.jobs.queue import JobQueue
 from cinelet.testing import FakeBackend
 from tests.api.served import SHORT, Served, made
@@ -98,6 +99,20 @@ def test_a_failure_that_nobody_foresaw_is_an_error_of_the_span(
     answering = spans.one("POST /v1/text-to-video")
     assert facts_of(answering)["error.type"] == "500"
     assert "heron" not in spans.text()
+
+
+def test_a_failure_that_nobody_foresaw_is_told_by_its_route(
+    client: httpx2.Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def failing(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a grey heron")
+
+    monkeypatch.setattr(JobLedger, "get", failing)
+    with caplog.at_level(logging.INFO, "cinelet"):
+        assert client.get("/v1/generations/a-grey-heron").status_code == 500
+    failed = next(vars(record) for record in caplog.records if record.name == "cinelet.api.request_id")
+    assert failed["route"] == "/v1/generations/{generation_id}"
+    assert "heron" not in str([vars(record) for record in caplog.records if record.name.startswith("cinelet")])
 
 
 def test_each_request_is_one_line_of_the_log_that_repeats_nothing_of_it(
