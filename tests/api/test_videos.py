@@ -35,6 +35,12 @@ def test_a_request_that_waits_gets_the_finished_job(client: httpx2.Client) -> No
     assert "blob" not in generation["result"]
 
 
+@pytest.mark.parametrize("preference", ["Wait=30", 'wait="30"', "wait = 30", "respond-async, wait=99999999"])
+def test_a_time_to_wait_is_read_however_it_may_be_written(client: httpx2.Client, preference: str) -> None:
+    reply = client.post("/v1/text-to-video", json={"prompt": "a heron", **SHORT}, headers={"prefer": preference})
+    assert reply.headers["preference-applied"] in {"wait=30", "wait=600"}
+
+
 def test_a_request_that_accepts_a_video_gets_it_with_its_facts(client: httpx2.Client, tmp_path: Path) -> None:
     reply = client.post("/v1/text-to-video", json={"prompt": "a gull", **SHORT}, headers={"accept": "video/mp4"})
     (tmp_path / "video.mp4").write_bytes(reply.content)
