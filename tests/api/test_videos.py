@@ -180,6 +180,14 @@ def test_lists_are_filtered_and_come_in_pages(client: httpx2.Client) -> None:
     assert client.get("/v1/generations", params={"after": "%%%"}).json()["error"]["code"] == "page_not_found"
 
 
+def test_a_path_or_a_method_that_there_is_not_says_what_there_is(client: httpx2.Client) -> None:
+    nowhere, wrong = client.get("/v1/nowhere"), client.put("/v1/generations/gen_x")
+    assert (nowhere.status_code, wrong.status_code) == (404, 405)
+    assert "/openapi.json" in nowhere.json()["error"]["message"]
+    assert wrong.headers["allow"] == "DELETE, GET"
+    assert "DELETE, GET" in wrong.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("name", ["gen_x", "..%2f..%2fetc", "%00", "x" * 4000, "é"])
 def test_what_does_not_exist_is_not_found(client: httpx2.Client, name: str) -> None:
     for way in ("", "/video", "/events"):

@@ -269,10 +269,13 @@ def answer_errors(app: FastAPI) -> None:
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
         metrics.refused(code)
-        body = error_body(code=code, message=str(error.detail), kind="invalid_request_error")
-        headers = error.headers
+        message, headers = str(error.detail), error.headers
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            headers = {"allow": ", ".join(sorted(_methods(request)))}
+            allowed = ", ".join(sorted(_methods(request)))
+            message, headers = f"This path takes {allowed}, not the method of this request", {"allow": allowed}
+        elif message == HTTPStatus.NOT_FOUND.phrase:  # Starlette's own, where no route fits
+            message = "There is no such path; those that there are stand in /openapi.json"
+        body = error_body(code=code, message=message, kind="invalid_request_error")
         return JSONResponse(body, error.status_code, headers)
 
 
