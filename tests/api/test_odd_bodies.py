@@ -9,6 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from cinelet.testing import example_image
+
 DEEP = "[" * 60_000
 """Deeper than Python reads."""
 HUGE = "1" * 400
@@ -61,6 +63,26 @@ def test_a_field_whose_name_no_reply_can_hold_is_refused_in_one_line(
     body = f'{{"prompt": "x", "{name}": 1}}'
     error = refusal(client.post(path, content=body, headers={"content-type": "application/json"}))
     assert list(error["details"]["details"]) == [error["param"]]
+
+
+@pytest.mark.parametrize("path", ["/v1/image-to-video", "/v1/videos"])
+def test_only_an_image_is_sent_as_a_file(client: httpx2.Client, path: str) -> None:
+    image = f"data:image/png;base64,{base64.b64encode(example_image()).decode()}"
+    files = {"prompt": ("prompt.txt", io.BytesIO(b"a heron"))}
+    field = "image" if path == "/v1/image-to-video" else "input_reference"
+    assert refusal(client.post(path, data={field: image}, files=files))["param"] == "prompt"
+
+
+@pytest.mark.parametrize("path", ["/v1/image-to-video", "/v1/videos"])
+@pytest.mark.parametrize("kind", ["text/plain", ""])
+def test_a_body_of_another_kind_is_named_as_such(client: httpx2.Client, path: str, kind: str) -> None:
+    reply = client.post(path, content=b'{"prompt": "x"}', headers={"content-type": kind})
+    assert refusal(reply)["param"] == "content-type"
+
+
+def test_the_kind_of_a_body_is_read_in_any_case(client: httpx2.Client) -> None:
+    headers = {"content-type": "Application/JSON; charset=utf-8"}
+    assert client.post("/v1/videos", content=b'{"prompt": "x", "seconds": "1"}', headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/v1/generations", "/v1/batches", "/v1/webhooks/deliveries"])

@@ -36,6 +36,7 @@ WITHOUT_EFFECT = frozenset({
     "short_edge", "user",
 })  # fmt: skip
 """Fields of other engines that change nothing here; the reply names them."""
+_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 _IMAGE_FIELDS = ("input_reference", "image_reference", "reference_url")
 _COUNTS = ("n", "num_outputs_per_prompt")
 _TAKEN = frozenset({*_SAME, *_COUNTS, "seconds", "size", "num_frames", WEBHOOK_URL})
@@ -106,7 +107,8 @@ class VideoForm:
 
 async def read_form(request: Request) -> VideoForm:
     """Read a form, or JSON; raise `ValidationError` that names what cannot be."""
-    if request.headers.get("content-type", "").startswith("application/json"):
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
         try:
             body = await request.json()
         except (ValueError, RecursionError) as error:
@@ -114,6 +116,9 @@ async def read_form(request: Request) -> VideoForm:
         if not isinstance(body, dict):
             raise ValidationError("The body is no JSON object", {"body": "No object"})
         return await _read(body.items())
+    if kind not in _FORMS:
+        message = f"A body of the kind {kind[:60]!r} cannot be read; send a form (multipart/form-data) or JSON"
+        raise ValidationError(message, {"content-type": f"Must be application/json, or {' or '.join(_FORMS)}"})
     async with request.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as form:
         # What a form leaves empty is not given.
         return await _read((name, value) for name, value in form.multi_items() if value != "")
@@ -146,6 +151,8 @@ async def _read(items: Iterable[tuple[str, Any]]) -> VideoForm:
             sent[plain] = value
         else:
             told = name_in_reply(name)
+            if plain in _TAKEN:
+                raise ValidationError(f"{told} is sent as a file; only an image is one", {told: "Is no file"})
             raise ValidationError(f"There is no field {told!r}", {told: "Unknown field"})
     webhook_url = sent.pop(WEBHOOK_URL, None)
     if webhook_url is not None and not isinstance(webhook_url, str):

@@ -67,6 +67,9 @@ async def _read(request: Request) -> tuple[ImageToVideo, bytes | None]:
                     told = name_in_reply(name)
                     raise ValidationError(f"{told} is given twice", {told: "Given twice"})
                 if isinstance(value, UploadFile):
+                    if name != "image":
+                        told = name_in_reply(name)
+                        raise ValidationError(f"{told} is sent as a file; only image is one", {told: "Is no file"})
                     image = await value.read()
                     values[name] = "the file"
                 else:
