@@ -215,6 +215,23 @@ def test_what_is_revoked_opens_nothing_after_five_seconds(served: Served, make_k
     assert client.get("/v1/models").status_code == 401
 
 
+@pytest.mark.parametrize("of_one", [False, True], ids=["everything", "one generation"])
+def test_a_stream_tells_nothing_to_a_key_that_was_revoked(
+    served: Served, make_key: MakeKey, clock: FakeClock, *, of_one: bool
+) -> None:
+    key, watching = make_key("left", owner="the company")
+    _, other = make_key("stayed", owner="the company")
+    name = ask(other).json()["id"]
+    with watching.stream("GET", f"/v1/generations/{name}/events" if of_one else "/v1/events") as stream:
+        lines = stream.iter_lines()
+        while "data:" not in next(lines):  # it is connected
+            pass
+        served.with_database(lambda database: Keys(database).revoke(key.id))
+        clock.advance(REMEMBERED_SECONDS)
+        other.post(f"/v1/generations/{name}/cancel")
+        assert next((line for line in lines if line.startswith("data:")), None) is None
+
+
 @pytest.mark.parametrize(("method", "path"), OF_ONE_GENERATION, ids=map(" ".join, OF_ONE_GENERATION))
 def test_what_is_somebody_elses_is_answered_like_what_does_not_exist(make_key: MakeKey, method: str, path: str) -> None:
     _, alice = make_key("alice")

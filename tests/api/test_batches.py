@@ -115,7 +115,7 @@ def test_a_bad_line_is_told_by_its_number_and_stops_no_other(client: httpx2.Clie
     assert [line["state"] for line in found] == ["completed", *["failed"] * 8, "completed"]
     assert found[4]["custom_id"] == "mine"
     assert [next(iter(line["error"]["details"])) for line in found[1:-1]] == [
-        "line", "line", "line", "fps", "nobody", "model", "custom_id", "url",
+        "line", "line", "line", "fps", "nobody", "model", "custom_id", "image",
     ]  # fmt: skip
     assert "secret gull" not in json.dumps(found[4])
 

@@ -49,6 +49,12 @@ def test_a_head_that_is_too_long_is_refused_before_it_ends(served: Served, head:
     assert json.loads(body)["error"]["code"] == "invalid_request"
 
 
+def test_what_is_no_http_is_an_error_like_any_other(served: Served):
+    status, _, body = reply_to(served, b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n").partition(b"\r\n\r\n")
+    assert status.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(body)["error"]["code"] == "invalid_request"
+
+
 def test_a_long_head_and_a_longer_body_are_taken(served: Served):
     body = json.dumps({"prompt": "a circle", "unknown": "a" * 3 * MAX_HEAD_BYTES}).encode()
     answered = reply_to(served, request_with(b"X-Long: " + b"a" * (MAX_HEAD_BYTES // 2) + b"\r\n", body=body))

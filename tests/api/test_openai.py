@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,8 @@ def test_a_failed_video_is_a_good_answer_with_its_reason(openai_client: openai.O
         ({"prompt": "x", "size": "big"}, "size"),
         ({"prompt": "x", "seconds": "long"}, "seconds"),
         ({"prompt": "x", "n": "2"}, "n"),
+        ({"prompt": "x", "fps": "7.5"}, "fps"),
+        ({"prompt": "x", "size": "64x48", "width": "32", "height": "48"}, "width"),
         ({"prompt": "x", "output_path": "/etc/passwd"}, "output_path"),
         ({"prompt": "x", "image_reference": '{"file_id": "f"}'}, "image_reference"),
     ],
@@ -98,6 +101,28 @@ def test_a_wrong_field_is_an_error_that_the_client_reads(
     with pytest.raises(openai.UnprocessableEntityError) as caught:
         openai_client.post("/videos", cast_to=object, body=fields)
     assert (caught.value.code, caught.value.param) == ("invalid_request", param)
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"seed": [1, 2]}, "seed"),
+        ({"seed": 1, "seed[]": 2}, "seed"),
+        ({"webhook_url": 5}, "webhook_url"),
+        ({"input_reference": "https://a.example/", "reference_url": "https://b.example/"}, "reference_url"),
+        ({"input_reference": "http://a.example/"}, "input_reference"),
+        ({"input_reference": "https://127.0.0.1/"}, "input_reference"),
+    ],
+)
+def test_nothing_that_is_sent_is_dropped_in_silence(client: httpx2.Client, body: dict[str, object], param: str) -> None:
+    reply = client.post("/v1/videos", json={"prompt": "x", **body})
+    assert (reply.status_code, reply.json()["error"]["param"]) == (422, param), reply.text
+    assert "video is fetched" not in reply.text
+
+
+def test_a_field_of_a_form_that_is_sent_twice_is_refused(client: httpx2.Client) -> None:
+    reply = client.post("/v1/videos", data={"prompt": ["a", "b"]})
+    assert (reply.status_code, reply.json()["error"]["param"]) == (422, "prompt")
 
 
 def test_the_fields_of_other_engines_are_taken_and_those_without_effect_named(client: httpx2.Client) -> None:
@@ -140,6 +165,36 @@ def test_a_request_that_waits_gets_the_file(client: httpx2.Client, tmp_path: Pat
     assert probe(tmp_path / "video.mp4").frames == 4
     assert float(reply.headers["x-inference-time-s"]) >= 0
     assert reply.headers["x-model"] == "embedded"
+
+
+def test_a_request_that_waits_and_is_sent_again_makes_no_second_video(client: httpx2.Client) -> None:
+    def made_by(**headers: str) -> str:
+        fields = {"prompt": "sent again and waited for", "seconds": "1"}
+        reply = client.post(
+            "/v1/videos/sync", data=fields, headers={name.replace("_", "-"): headers[name] for name in headers}
+        )
+        return reply.headers["x-cinelet-generation"]
+
+    assert made_by(idempotency_key="sync") == made_by(idempotency_key="sync")
+    assert made_by() == made_by(x_stainless_retry_count="1")
+
+
+def test_who_waits_for_what_is_cancelled_is_told_so(client: httpx2.Client, backend: FakeBackend) -> None:
+    def cancel() -> None:
+        while not (waiting := client.get("/v1/generations", params={"text": "never to be"}).json()["data"]):
+            pass
+        client.post(f"/v1/generations/{waiting[0]['id']}/cancel")
+
+    backend.step_seconds, before = 0.5, backend.step_seconds
+    try:
+        with ThreadPoolExecutor() as threads:
+            cancelling = threads.submit(cancel)
+            reply = client.post("/v1/videos/sync", json={"prompt": "never to be", "seconds": "1"})
+            cancelling.result(20)
+    finally:
+        backend.step_seconds = before
+    assert (reply.status_code, reply.json()["error"]["code"]) == (409, "cancelled")
+    assert reply.headers["x-should-retry"] == "false"
 
 
 @pytest.mark.parametrize("way", ["edits", "extensions", "characters"])

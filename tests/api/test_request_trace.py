@@ -12,6 +12,7 @@ import httpx2
 import pytest
 from opentelemetry.trace import SpanKind, StatusCode
 
+from cinelet.jobs.ledger import JobLedger
 from cinelet.jobs.queue import JobQueue
 from cinelet.testing import FakeBackend
 from tests.api.served import SHORT, Served, made
@@ -62,6 +63,12 @@ def test_who_gives_no_trace_gets_a_new_one_for_each_request(client: httpx2.Clien
     assert all(re.fullmatch("[0-9a-f]{32}", name) for name in ids)
 
 
+def test_a_connection_that_paused_while_a_body_came_carries_no_trace_on(client: httpx2.Client) -> None:
+    long = client.post("/v1/text-to-video", json={"prompt": "a" * 300_000}).headers["x-trace-id"]
+    assert client.get("/v1/models").headers["x-trace-id"] != long
+    assert "x-trace-id" not in client.get("/healthz").headers
+
+
 @pytest.mark.parametrize("text", ["", "00", f"00-{TRACE}-{SPAN}", "x" * 4000, "é", f"00-{'0' * 32}-{SPAN}-01"])
 def test_what_is_no_trace_is_no_error(client: httpx2.Client, text: str) -> None:
     reply = client.get("/v1/models", headers={b"traceparent": text.encode()})
@@ -92,6 +99,20 @@ def test_a_failure_that_nobody_foresaw_is_an_error_of_the_span(
     answering = spans.one("POST /v1/text-to-video")
     assert facts_of(answering)["error.type"] == "500"
     assert "heron" not in spans.text()
+
+
+def test_a_failure_that_nobody_foresaw_is_told_by_its_route(
+    client: httpx2.Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def failing(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a grey heron")
+
+    monkeypatch.setattr(JobLedger, "get", failing)
+    with caplog.at_level(logging.INFO, "cinelet"):
+        assert client.get("/v1/generations/a-grey-heron").status_code == 500
+    failed = next(vars(record) for record in caplog.records if record.name == "cinelet.api.request_id")
+    assert failed["route"] == "/v1/generations/{generation_id}"
+    assert "heron" not in str([vars(record) for record in caplog.records if record.name.startswith("cinelet")])
 
 
 def test_each_request_is_one_line_of_the_log_that_repeats_nothing_of_it(

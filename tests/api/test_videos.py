@@ -35,6 +35,12 @@ def test_a_request_that_waits_gets_the_finished_job(client: httpx2.Client) -> No
     assert "blob" not in generation["result"]
 
 
+@pytest.mark.parametrize("preference", ["Wait=30", 'wait="30"', "wait = 30", "respond-async, wait=99999999"])
+def test_a_time_to_wait_is_read_however_it_may_be_written(client: httpx2.Client, preference: str) -> None:
+    reply = client.post("/v1/text-to-video", json={"prompt": "a heron", **SHORT}, headers={"prefer": preference})
+    assert reply.headers["preference-applied"] in {"wait=30", "wait=600"}
+
+
 def test_a_request_that_accepts_a_video_gets_it_with_its_facts(client: httpx2.Client, tmp_path: Path) -> None:
     reply = client.post("/v1/text-to-video", json={"prompt": "a gull", **SHORT}, headers={"accept": "video/mp4"})
     (tmp_path / "video.mp4").write_bytes(reply.content)
@@ -174,6 +180,14 @@ def test_lists_are_filtered_and_come_in_pages(client: httpx2.Client) -> None:
     assert client.get("/v1/generations", params={"after": "%%%"}).json()["error"]["code"] == "page_not_found"
 
 
+def test_a_path_or_a_method_that_there_is_not_says_what_there_is(client: httpx2.Client) -> None:
+    nowhere, wrong = client.get("/v1/nowhere"), client.put("/v1/generations/gen_x")
+    assert (nowhere.status_code, wrong.status_code) == (404, 405)
+    assert "/openapi.json" in nowhere.json()["error"]["message"]
+    assert wrong.headers["allow"] == "DELETE, GET"
+    assert "DELETE, GET" in wrong.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("name", ["gen_x", "..%2f..%2fetc", "%00", "x" * 4000, "é"])
 def test_what_does_not_exist_is_not_found(client: httpx2.Client, name: str) -> None:
     for way in ("", "/video", "/events"):
@@ -232,6 +246,8 @@ def test_each_reply_has_a_request_id(client: httpx2.Client) -> None:
         {"host": "127.0.0.1.evil.example"},
         {"origin": "https://evil.example"},
         {"origin": "null"},
+        {"host": "["},
+        {"origin": "http://[::1"},
     ],
 )
 def test_without_keys_no_web_site_gets_in_through_its_visitors_browser(

@@ -48,6 +48,8 @@ def test_the_specifications_limits_have_its_messages_and_details(
         ({"seed": -1}, "seed"),
         ({"seed": 2**63}, "seed"),
         ({"guidance_scale": math.inf}, "guidance_scale"),
+        ({"duration": math.nan}, "duration"),
+        ({"num_inference_steps": 10**400}, "num_inference_steps"),
         ({"width": 15, "height": 64}, "width"),
         ({"width": 64, "height": 5000}, "height"),
         ({"width": 64}, "size"),

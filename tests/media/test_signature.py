@@ -52,3 +52,7 @@ def test_any_bytes_are_described_in_one_short_printable_line(head):
     phrase = describe(head)
     assert phrase.isprintable()
     assert len(phrase) < 200
+
+
+def test_a_json_document_that_is_too_deep_to_be_read_is_known_for_one():
+    assert kind_of(b"[" * 4096) == "JSON document"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from cinelet.api.loopback import is_loopback
 from cinelet.api.scraper import METRICS_PATH, Scrapers
 from cinelet.clock import Clock
 from cinelet.domain.errors import CineletError
+from cinelet.jobs.errors import DatabaseError
 from cinelet.jobs.keys import Keys, Role
 from cinelet.jobs.queue import LOCAL_OWNER, Admit
 
@@ -37,11 +39,20 @@ class Caller:
     """Who is told of what he makes, where he names nobody."""
     needs_key: bool = True
     """Whether he would be nobody here without a key."""
+    key_is_valid: Callable[[], Awaitable[bool]] | None = field(default=None, repr=False, compare=False)
+    """Asks again about his key; None where he has none."""
 
     @property
     def sees(self) -> str | None:
         """Whose generations he sees and changes: his own; None for everybody's."""
         return None if self.role is Role.ADMIN else self.owner
+
+    async def is_still_let_in(self) -> bool:
+        """Tell whether what he is told may go on: his key may have been revoked since he asked."""
+        try:
+            return self.key_is_valid is None or await self.key_is_valid()
+        except DatabaseError:  # it is away, and tells nobody anything
+            return True
 
     @property
     def admit(self) -> Admit | None:
@@ -103,7 +114,11 @@ class Access:
         key = await keys.find(secret.strip()) if scheme.lower() == "bearer" else None
         if key is None:
             raise NotAuthenticatedError
-        return Caller(key.owner, key.role, self._requests.counted(key), key.webhook_url)
+
+        async def is_valid() -> bool:
+            return await keys.find(secret.strip()) is not None
+
+        return Caller(key.owner, key.role, self._requests.counted(key), key.webhook_url, key_is_valid=is_valid)
 
 
 class CallerWith(HTTPBearer):
@@ -136,8 +151,16 @@ def _require_own_page(headers: Headers) -> None:
     """
     here = "localhost"
     for header, site in (("Host", f"//{headers.get('host', here)}"), ("Origin", headers.get("origin", f"//{here}"))):
-        if not is_loopback(urlsplit(site).hostname or ""):
+        if not is_loopback(_host_of(site)):
             raise NotAllowedError(f"{header} names another site, and without a key only this machine is served")
+
+
+def _host_of(site: str) -> str:
+    """Return the host of a site; nothing where it names none."""
+    try:
+        return urlsplit(site).hostname or ""
+    except ValueError:  # half an IPv6 address
+        return ""
 
 
 def _came_to_loopback(scope: Scope) -> bool:

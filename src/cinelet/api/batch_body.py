@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 from starlette.datastructures import UploadFile
 
 from cinelet.api.bodies import ImageToVideo, TextToVideo
-from cinelet.api.errors import wrong_fields
+from cinelet.api.errors import name_in_reply, wrong_fields
 from cinelet.api.image_source import image_of
 from cinelet.domain.errors import ValidationError
 from cinelet.jobs.batch import SentLine
@@ -116,7 +116,8 @@ async def _uploaded(request: Request) -> tuple[bytes, Any]:
     async with request.form(max_files=1, max_fields=MAX_FIELDS) as form:
         unknown = set(form) - {"file", "metadata"}
         if unknown:
-            raise ValidationError(f"There is no field {min(unknown)[:60]!r}", {min(unknown)[:60]: "Unknown field"})
+            told = name_in_reply(min(unknown))
+            raise ValidationError(f"There is no field {told!r}", {told: "Unknown field"})
         file, metadata = form.get("file"), form.get("metadata", "{}")
         if not isinstance(file, UploadFile):
             raise ValidationError("file is missing; send one JSON object a line", {"file": "Missing"})
@@ -125,7 +126,7 @@ async def _uploaded(request: Request) -> tuple[bytes, Any]:
         body = await file.read()
     try:
         return body, json.loads(metadata)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValidationError("metadata is no JSON", {"metadata": "Must be a JSON object"}) from error
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from cinelet.api.errors import NoSuchPageError
 from cinelet.jobs.generation import Position
+from cinelet.jobs.idempotency import is_storable
 
 
 def cursor_of(position: Position | None) -> str | None:
@@ -25,6 +26,9 @@ def position_of(cursor: str | None) -> Position | None:
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
         seconds, _, name = text.partition(" ")
-        return Position(datetime.fromtimestamp(float(seconds), UTC), name)
+        position = Position(datetime.fromtimestamp(float(seconds), UTC), name)
     except (ValueError, OverflowError, OSError, binascii.Error) as error:
         raise NoSuchPageError from error
+    if not is_storable(name):
+        raise NoSuchPageError
+    return position

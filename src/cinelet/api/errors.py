@@ -238,11 +238,16 @@ def reply_to(error: CineletError) -> JSONResponse:
     return JSONResponse(body_of(error), status, headers)
 
 
+def name_in_reply(name: str) -> str:
+    """Return the name of a field as a reply can hold it, whatever a client has written: short, one line, Unicode."""
+    return "".join(character if character.isprintable() else "?" for character in name[:60])
+
+
 def wrong_fields(problems: Iterable[Mapping[str, Any]]) -> domain.ValidationError:
     """Return what pydantic found as our error, which names each field."""
     details: dict[str, str] = {}
     for problem in problems:
-        place = [str(part)[:60] for part in problem["loc"] if part not in {"body", "query", "path", "header"}]
+        place = [name_in_reply(str(part)) for part in problem["loc"] if part not in {"body", "query", "path", "header"}]
         # The value is not repeated: it may be a prompt.
         details[".".join(place) or "body"] = "Unknown field" if problem["type"] == "extra_forbidden" else problem["msg"]
     message = "; ".join(f"{field}: {why}" for field, why in details.items())
@@ -264,10 +269,13 @@ def answer_errors(app: FastAPI) -> None:
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
         metrics.refused(code)
-        body = error_body(code=code, message=str(error.detail), kind="invalid_request_error")
-        headers = error.headers
+        message, headers = str(error.detail), error.headers
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            headers = {"allow": ", ".join(sorted(_methods(request)))}
+            allowed = ", ".join(sorted(_methods(request)))
+            message, headers = f"This path takes {allowed}, not the method of this request", {"allow": allowed}
+        elif message == HTTPStatus.NOT_FOUND.phrase:  # Starlette's own, where no route fits
+            message = "There is no such path; those that there are stand in /openapi.json"
+        body = error_body(code=code, message=message, kind="invalid_request_error")
         return JSONResponse(body, error.status_code, headers)
 
 

@@ -38,11 +38,18 @@ class HeadLimit(HttpToolsProtocol):
         self._in_head = False
         super().on_headers_complete()
 
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  (what uvicorn would say, as plain text)
+        """Answer what is no HTTP in the shape of every error."""
+        self._hang_up("400 Bad Request", "This is no HTTP request that can be read; look at its head and its length")
+
     def _refuse(self) -> None:
         message = f"The head of the request is longer than the {MAX_HEAD_BYTES:,} bytes that are taken"
+        self._hang_up("431 Request Header Fields Too Large", message)
+
+    def _hang_up(self, status: str, message: str) -> None:
         body = json.dumps(error_body(code="invalid_request", message=message, kind="invalid_request_error")).encode()
         head = (
-            "HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\n"
+            f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\n"
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(head.encode() + body)

@@ -42,7 +42,11 @@ class RequestId:
             try:
                 await self._app(scope, receive, named)
             except Exception as error:
-                facts = {"path": scope["path"], "failure": type(error).__name__, "where": _where(error)}
+                facts = {
+                    "route": getattr(scope.get("route"), "path", None),
+                    "failure": type(error).__name__,
+                    "where": _where(error),
+                }
                 # Without its message: what another library says of its failure may hold a prompt.
                 _logger.error("A request failed in a way that nobody foresaw", extra=facts)  # noqa: TRY400
                 _logger.debug("A request failed", exc_info=error)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import nullcontext
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cinelet.observability.logs import get_logger
-from cinelet.observability.tracing import Span, SpanKind, blame_code, current, span, trace_id
+from cinelet.observability.tracing import Span, SpanKind, blame_code, outside, span, trace_id
 
 HEADER = b"x-trace-id"
 REQUEST_ID = "cinelet.request_id"
@@ -38,7 +37,7 @@ class RequestTrace:
         began, status = time.monotonic(), None
         by_machine = scope["path"] in _MACHINES
         method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
-        opened = nullcontext(current()) if by_machine else span(method, kind=SpanKind.SERVER, parent=_parent(scope))
+        opened = outside() if by_machine else span(method, kind=SpanKind.SERVER, parent=_parent(scope))
         with opened as answering:
             named = trace_id()
 
@@ -70,6 +69,10 @@ def _describe(answering: Span, method: str, route: str | None, status: int | Non
         blame_code(answering, "no_answer" if status is None else str(status))
 
 
-def _parent(scope: Scope) -> str | None:
-    """Return what the client gave, if it did: the trace is then his."""
-    return next((str(value, "latin-1") for name, value in scope["headers"] if name == _TRACEPARENT), None)
+def _parent(scope: Scope) -> str:
+    """Return what the client gave, if it did: the trace is then his.
+
+    Never None: what surrounds a request here may be an earlier one of its connection, as a transport that reads on
+    keeps what it was told so in (https://github.com/python/cpython/issues/140947).
+    """
+    return next((str(value, "latin-1") for name, value in scope["headers"] if name == _TRACEPARENT), "")

@@ -13,6 +13,7 @@ from fastapi import Request
 from starlette.datastructures import UploadFile
 
 from cinelet.api.bodies import PAIRS, Parameters
+from cinelet.api.errors import name_in_reply
 from cinelet.api.lora_field import IN_FORM, is_lora, loras_of_fields
 from cinelet.domain.errors import ValidationError
 from cinelet.domain.request import CHOICE_FIELDS, MAX_PROMPT_CHARACTERS, Quality, Task, VideoRequest, make_request
@@ -35,8 +36,10 @@ WITHOUT_EFFECT = frozenset({
     "short_edge", "user",
 })  # fmt: skip
 """Fields of other engines that change nothing here; the reply names them."""
+_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 _IMAGE_FIELDS = ("input_reference", "image_reference", "reference_url")
 _COUNTS = ("n", "num_outputs_per_prompt")
+_TAKEN = frozenset({*_SAME, *_COUNTS, "seconds", "size", "num_frames", WEBHOOK_URL})
 _SIZE = re.compile(r"(\d{1,5})\s*[xX]\s*(\d{1,5})", re.ASCII)
 _BRACKETS = re.compile(r"([a-z0-9_]+)(?:\[.*)?", re.ASCII)
 
@@ -104,14 +107,18 @@ class VideoForm:
 
 async def read_form(request: Request) -> VideoForm:
     """Read a form, or JSON; raise `ValidationError` that names what cannot be."""
-    if request.headers.get("content-type", "").startswith("application/json"):
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
         try:
             body = await request.json()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValidationError("The body is no JSON", {"body": "No JSON"}) from error
         if not isinstance(body, dict):
             raise ValidationError("The body is no JSON object", {"body": "No object"})
         return await _read(body.items())
+    if kind not in _FORMS:
+        message = f"A body of the kind {kind[:60]!r} cannot be read; send a form (multipart/form-data) or JSON"
+        raise ValidationError(message, {"content-type": f"Must be application/json, or {' or '.join(_FORMS)}"})
     async with request.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as form:
         # What a form leaves empty is not given.
         return await _read((name, value) for name, value in form.multi_items() if value != "")
@@ -119,7 +126,7 @@ async def read_form(request: Request) -> VideoForm:
 
 async def _read(items: Iterable[tuple[str, Any]]) -> VideoForm:
     sent: dict[str, Any] = {}
-    image, image_url, webhook_url = None, None, None
+    image, image_url = None, None
     ignored: list[str] = []
     loras: list[tuple[str, Any]] = []
     for name, value in items:
@@ -128,20 +135,28 @@ async def _read(items: Iterable[tuple[str, Any]]) -> VideoForm:
         if value is None:
             continue
         if plain in _IMAGE_FIELDS:
+            if image is not None or image_url is not None:
+                raise ValidationError(f"{plain} is a second image; a video begins with one", {plain: "Second image"})
             if isinstance(value, UploadFile):
                 image = await value.read()
             else:
                 image_url = _address(value, plain)
         elif is_lora(name) and not isinstance(value, UploadFile):
             loras.append((name, value))
-        elif name == WEBHOOK_URL and isinstance(value, str):
-            webhook_url = value
         elif plain in WITHOUT_EFFECT:
             ignored.append(plain)
-        elif plain in {*_SAME, *_COUNTS, "seconds", "size", "num_frames"} and not isinstance(value, UploadFile):
+        elif plain in _TAKEN and not isinstance(value, UploadFile):
+            if plain in sent:
+                raise ValidationError(f"{plain} is given twice", {plain: "Given twice"})
             sent[plain] = value
         else:
-            raise ValidationError(f"There is no field {name[:60]!r}", {name[:60]: "Unknown field"})
+            told = name_in_reply(name)
+            if plain in _TAKEN:
+                raise ValidationError(f"{told} is sent as a file; only an image is one", {told: "Is no file"})
+            raise ValidationError(f"There is no field {told!r}", {told: "Unknown field"})
+    webhook_url = sent.pop(WEBHOOK_URL, None)
+    if webhook_url is not None and not isinstance(webhook_url, str):
+        raise ValidationError(f"{WEBHOOK_URL} must be a text", {WEBHOOK_URL: "Must be a text"})
     if "quality" in sent and sent["quality"] not in get_args(Quality):
         del sent["quality"]  # other engines' values say how fine the picture is, which the size says here
         ignored.append("quality")
@@ -158,14 +173,22 @@ def _values(sent: Mapping[str, Any]) -> dict[str, Any]:
         if str(sent.get(name, 1)) != "1":
             raise ValidationError(f"{name} must be 1: one request makes one video", {name: "Must be 1"})
     if isinstance(values.get("seed"), list):
+        if len(values["seed"]) > 1:
+            raise ValidationError("seed must be one: one request makes one video", {"seed": "Must be one"})
         values["seed"] = values["seed"][0] if values["seed"] else None
     if "size" in sent:
         size = _SIZE.fullmatch(str(sent["size"]).strip())
         if size is None:
             raise ValidationError("size must be WIDTHxHEIGHT, such as 1280x720", {"size": "Must be WIDTHxHEIGHT"})
-        values["width"], values["height"] = int(size[1]), int(size[2])
+        for name, side in (("width", int(size[1])), ("height", int(size[2]))):
+            if _number(values.get(name, side), name) != side:
+                raise ValidationError(f"{name} and size differ; give one of them", {name: "Differs from size"})
+            values[name] = side
     if "fps" in values:
-        values["fps"] = round(_number(values["fps"], "fps"))
+        fps = _number(values["fps"], "fps")
+        if not fps.is_integer():
+            raise ValidationError("fps must be a whole number", {"fps": "Must be a whole number"})
+        values["fps"] = int(fps)
     if "num_frames" in sent:
         values["duration"] = _number(sent["num_frames"], "num_frames") / max(1, values.get("fps", 8))
     if "seconds" in sent:
@@ -176,7 +199,7 @@ def _values(sent: Mapping[str, Any]) -> dict[str, Any]:
 def _number(value: Any, field: str) -> float:
     try:
         number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise ValidationError(f"{field} must be a number", {field: "Must be a number"})
@@ -188,7 +211,7 @@ def _address(value: Any, field: str) -> str:
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
             value = json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValidationError(f"{field} is no JSON", {field: "No JSON"}) from error
     if isinstance(value, Mapping):
         value = value.get("image_url")

@@ -18,14 +18,16 @@ from cinelet.jobs.generation import Generation
 MAX_WAIT_SECONDS = 600.0
 MEDIA_WAIT_SECONDS = 300.0
 """For `Accept: video/mp4` without a time."""
-_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
+_WAIT = re.compile(
+    r'(?:^|[,;\s])wait\s*=\s*(?:"(?P<quoted>\d{1,18})"|(?P<plain>\d{1,18}))(?:$|[,;\s])', re.ASCII | re.IGNORECASE
+)
 
 
 def wait_seconds(request: Request) -> float:
     """Return how long a request wants to wait for the video: `Prefer: wait=N`, or because it accepts nothing else."""
     preferred = _WAIT.search(request.headers.get("prefer", ""))
     if preferred is not None:
-        return min(float(preferred[1]), MAX_WAIT_SECONDS)
+        return min(float(preferred["quoted"] or preferred["plain"]), MAX_WAIT_SECONDS)
     return MEDIA_WAIT_SECONDS if wants_video(request) else 0.0
 
 

@@ -97,7 +97,7 @@ def _request(line: str, *, beside: Path) -> tuple[VideoRequest, str]:
 
     try:
         values = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValidationError(f"it is no JSON: {error}", {"line": "No JSON"}) from error
     if not isinstance(values, dict):
         raise ValidationError('it is no JSON object; write {"prompt": ...}', {"line": "No object"})

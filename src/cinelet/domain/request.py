@@ -112,7 +112,7 @@ class VideoRequest(BaseModel):
             found.append((field, (sentence, detail)))
 
         def in_range(field: str, name: str, value: float | None, low: float, high: float, *, unit: str = "") -> None:
-            if value is not None and not (math.isfinite(value) and low <= value <= high):
+            if value is not None and not low <= value <= high:
                 bad(field, f"{name} must be {low:g}-{high:g}{unit}", f"Must be between {low:g} and {high:g}")
 
         if self.task is Task.TEXT_TO_VIDEO:

@@ -87,6 +87,8 @@ def _looks_like_json(text: str) -> bool:
     except json.JSONDecodeError as error:
         # The head of a longer document is JSON up to where it was cut.
         return error.pos >= len(text.rstrip()) - 1 or error.msg.startswith("Unterminated")
+    except RecursionError:
+        return True
     return True
 
 

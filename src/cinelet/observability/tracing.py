@@ -43,6 +43,7 @@ __all__ = [
     "current",
     "describe",
     "finished_span",
+    "outside",
     "span",
     "span_unless_open",
     "start_span",
@@ -92,6 +93,16 @@ def span(
     finally:
         detach(token)
         opened.end()
+
+
+@contextmanager
+def outside() -> Iterator[Span]:
+    """Leave the span that is open here; what happens inside is in none."""
+    token = attach(_EMPTY)
+    try:
+        yield get_current_span()
+    finally:
+        detach(token)
 
 
 @contextmanager

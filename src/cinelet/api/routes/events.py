@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
+from cinelet.api.access import Caller
 from cinelet.api.routes.generations import HEARTBEAT_SECONDS, STREAM, facts_of
 from cinelet.api.state import Jobs, Who
 from cinelet.domain.errors import CineletError
@@ -25,10 +26,12 @@ async def watch_everything(jobs: Jobs, caller: Who) -> Response:
     `gap`: something may have been missed, so read again what you show; so after each connection. Nothing is repeated.
     """
     told = await jobs.events.watch_all(owner=caller.sees)
-    return EventSourceResponse(_told(jobs, told), ping=HEARTBEAT_SECONDS)
+    return EventSourceResponse(_told(jobs, told, caller), ping=HEARTBEAT_SECONDS)
 
 
-async def _told(jobs: DurableJobs, watched: AsyncIterator[Told | Signal]) -> AsyncIterator[ServerSentEvent]:
+async def _told(
+    jobs: DurableJobs, watched: AsyncIterator[Told | Signal], caller: Caller
+) -> AsyncIterator[ServerSentEvent]:
     async def written(told: Told) -> str:
         event = told.event
         facts = await facts_of(jobs, event, with_position=not told.crowded)
@@ -38,6 +41,8 @@ async def _told(jobs: DurableJobs, watched: AsyncIterator[Told | Signal]) -> Asy
         if isinstance(told, Signal):
             yield ServerSentEvent("{}", event=told.value)
             continue
+        if not await caller.is_still_let_in():
+            return
         try:
             text = await told.once(written)
         except CineletError:  # the database is away

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Header, Path, Query, Request
 from fastapi.responses import Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
+from cinelet.api.access import Caller
 from cinelet.api.cursor import cursor_of, position_of
 from cinelet.api.file_reply import glimpse_reply, image_reply, spritesheet_reply, thumbnail_reply, video_reply
 from cinelet.api.state import Jobs, Who, WhoGenerates, found
@@ -90,7 +91,7 @@ async def watch_generation(
 ) -> Response:
     """Follow one as server-sent events from `Last-Event-ID` on: `progress`, then `completed`, `failed`, `cancelled`."""
     generation = await found(jobs, generation_id, caller)
-    return EventSourceResponse(_told(jobs, generation, after=last_event_id), ping=HEARTBEAT_SECONDS)
+    return EventSourceResponse(_told(jobs, generation, caller, after=last_event_id), ping=HEARTBEAT_SECONDS)
 
 
 @router.get("/{generation_id}/video", response_class=Response)
@@ -164,8 +165,12 @@ async def facts_of(jobs: DurableJobs, event: Event, *, with_position: bool = Tru
     return facts
 
 
-async def _told(jobs: DurableJobs, generation: Generation, *, after: int) -> AsyncIterator[ServerSentEvent]:
+async def _told(
+    jobs: DurableJobs, generation: Generation, caller: Caller, *, after: int
+) -> AsyncIterator[ServerSentEvent]:
     async for event in jobs.events.watch(generation.id, after=after):
+        if not await caller.is_still_let_in():
+            return
         name = event.state.value if event.state.final else "progress"
         yield ServerSentEvent(json.dumps(await facts_of(jobs, event)), event=name, id=str(event.position))
 

@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from starlette.datastructures import UploadFile
 
 from cinelet.api.bodies import ImageToVideo
+from cinelet.api.errors import name_in_reply
 from cinelet.api.image_source import image_of
 from cinelet.api.lora_field import IN_FORM
 from cinelet.api.routes.text_to_video import IdempotencyKey
@@ -63,8 +64,12 @@ async def _read(request: Request) -> tuple[ImageToVideo, bytes | None]:
         async with request.form(max_files=1, max_fields=MAX_FIELDS) as form:
             for name, value in form.multi_items():
                 if name in values:
-                    raise ValidationError(f"{name} is given twice", {name: "Given twice"})
+                    told = name_in_reply(name)
+                    raise ValidationError(f"{told} is given twice", {told: "Given twice"})
                 if isinstance(value, UploadFile):
+                    if name != "image":
+                        told = name_in_reply(name)
+                        raise ValidationError(f"{told} is sent as a file; only image is one", {told: "Is no file"})
                     image = await value.read()
                     values[name] = "the file"
                 else:
@@ -72,7 +77,7 @@ async def _read(request: Request) -> tuple[ImageToVideo, bytes | None]:
     elif kind == "application/json":
         try:
             values = await request.json()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValidationError("The body is no JSON", {"body": "No JSON"}) from error
     else:
         message = f"A body of the kind {kind[:60]!r} cannot be read; send a form (multipart/form-data) or JSON"

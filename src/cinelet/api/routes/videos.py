@@ -12,14 +12,16 @@ from cinelet.api.errors import error_body
 from cinelet.api.file_reply import spritesheet_reply, thumbnail_reply, video_reply
 from cinelet.api.image_source import image_of
 from cinelet.api.routes.text_to_video import IdempotencyKey
-from cinelet.api.state import Jobs, Service, State, Who, WhoGenerates, found
+from cinelet.api.state import Jobs, Service, Who, WhoGenerates, found
+from cinelet.api.state import State as ServiceState
 from cinelet.api.video_form import described, read_form
 from cinelet.api.video_object import video_of
 from cinelet.api.waiting import MAX_WAIT_SECONDS, ended_within
-from cinelet.domain.errors import ValidationError
+from cinelet.domain.errors import GenerationCancelledError, ValidationError
 from cinelet.jobs.durable import DurableJobs
 from cinelet.jobs.generation import Generation, Position
 from cinelet.jobs.queue import restored_request
+from cinelet.jobs.states import State
 
 POLL_AFTER_MS = 500
 STOP_SECONDS = 10.0
@@ -47,10 +49,19 @@ async def create_video(  # noqa: PLR0917  (headers are named in a request)
 
 
 @router.post("/sync", response_class=Response, openapi_extra=described())
-async def create_video_and_wait(request: Request, jobs: Jobs, service: Service, caller: WhoGenerates) -> Response:
-    """Ask for a video and wait for the file."""
-    generation, _ = await _created(request, jobs, service, caller, key=None, again=False)
+async def create_video_and_wait(  # noqa: PLR0917  (headers are named in a request)
+    request: Request,
+    jobs: Jobs,
+    service: Service,
+    caller: WhoGenerates,
+    idempotency_key: IdempotencyKey = None,
+    retry_count: RetryCount = 0,
+) -> Response:
+    """Ask for a video and wait for the file. What a client sends again by itself makes no second one."""
+    generation, _ = await _created(request, jobs, service, caller, key=idempotency_key, again=retry_count > 0)
     ended = await ended_within(jobs, generation, MAX_WAIT_SECONDS)
+    if ended.state is State.CANCELLED:
+        raise GenerationCancelledError("The generation was cancelled")
     if ended.result is None:
         why = (ended.error or {}).get("message") or f"{ended.id} is {ended.state}; ask for it later"
         code = (ended.error or {}).get("code", "not_finished")
@@ -154,12 +165,12 @@ async def not_offered(request: Request, _: Who) -> JSONResponse:
 
 
 async def _created(
-    request: Request, jobs: DurableJobs, service: State, caller: Caller, *, key: str | None, again: bool
+    request: Request, jobs: DurableJobs, service: ServiceState, caller: Caller, *, key: str | None, again: bool
 ) -> tuple[Generation, tuple[str, ...]]:
     form = await read_form(request)
     image = form.image
     if image is None and form.image_url is not None:
-        image = await image_of(form.image_url, max_bytes=service.config.max_image_size)
+        image = await image_of(form.image_url, max_bytes=service.config.max_image_size, field="input_reference")
     if image is not None and not image:
         raise ValidationError("input_reference is an empty file", {"input_reference": "Empty"})
     inserted = await jobs.queue.submit(
