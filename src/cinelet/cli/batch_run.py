@@ -71,7 +71,7 @@ class Batch:
 def read_lines(file: Path, *, folder: Path) -> Iterator[Line]:
     """Read the requests of a file; a line that is none has its error. folder: a part of each line's key."""
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.expanduser().read_text(encoding="utf-8")
+        text = sys.stdin.read() if str(file) == "-" else file.expanduser().read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else (error.strerror or str(error))
         raise ValidationError(f"The batch {file} cannot be read: {why}", {"file": "Cannot be read"}) from error
@@ -97,7 +97,7 @@ def _request(line: str, *, beside: Path) -> tuple[VideoRequest, str]:
 
     try:
         values = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValidationError(f"it is no JSON: {error}", {"line": "No JSON"}) from error
     if not isinstance(values, dict):
         raise ValidationError('it is no JSON object; write {"prompt": ...}', {"line": "No object"})
@@ -289,6 +289,7 @@ class View:
         if self._quiet:
             return
         numbers = ", ".join(str(line.number) for line in batch.failed[:20])
+        numbers += ", ..." if len(batch.failed) > 20 else ""
         failed = f", {len(batch.failed)} failed (lines {numbers})" if batch.failed else ""
         rest = f", {left} left: the same command goes on" if interrupted else ""
         typer.echo(f"{batch.made} made{failed}{rest}; in {batch.folder}")
