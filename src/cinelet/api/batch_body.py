@@ -125,7 +125,7 @@ async def _uploaded(request: Request) -> tuple[bytes, Any]:
         body = await file.read()
     try:
         return body, json.loads(metadata)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValidationError("metadata is no JSON", {"metadata": "Must be a JSON object"}) from error
 
 

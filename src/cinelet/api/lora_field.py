@@ -49,7 +49,7 @@ def _whole(value: Any) -> list[Any]:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             message = 'lora must be JSON, such as [{"path": "org/name", "scale": 0.8}]'
             raise ValidationError(message, {"lora": "No JSON"}) from error
     return value if isinstance(value, list) else [value]

@@ -188,7 +188,7 @@ def _address(value: Any, field: str) -> str:
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
             value = json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValidationError(f"{field} is no JSON", {field: "No JSON"}) from error
     if isinstance(value, Mapping):
         value = value.get("image_url")

@@ -74,5 +74,5 @@ def loras_of(value: Any) -> Any:
 
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError('must be a JSON list, such as [{"path": "org/name", "scale": 0.8}]') from None
