@@ -119,7 +119,7 @@ def read_image(path: Path) -> bytes:
         with path.expanduser().open("rb") as file:
             content = file.read(most + 1)
             size = max(len(content), os.fstat(file.fileno()).st_size)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         why = (isinstance(error, OSError) and error.strerror) or str(error).rstrip(".")
         message = f"The image {str(path)[:200]} cannot be read: {why}"
         raise ValidationError(message, {"image": "Cannot be read"}) from error

@@ -41,3 +41,12 @@ def test_the_end_says_where_it_leaves_out_failed_lines(tmp_path: Path, capsys: p
         lines = [Line(number, None, "", error="it is no JSON") for number in range(1, failed + 1)]
         View(Batch(tmp_path, lines), quiet=False).end(interrupted=False, as_json=False)
         assert end in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("image", ["a\0b", "~no-such-user/a.png", "n" * 300, "\ud800"])
+def test_an_image_that_no_file_can_be_stops_no_other(tmp_path: Path, image: str) -> None:
+    lines = [{"prompt": "one", "image": image}, {"prompt": "two"}]
+    (tmp_path / "prompts.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    bad, good = read_lines(tmp_path / "prompts.jsonl", folder=tmp_path)
+    assert "cannot be read" in bad.error
+    assert good.request is not None

@@ -105,12 +105,19 @@ def _request(line: str, *, beside: Path) -> tuple[VideoRequest, str]:
     if (image := values.get("image")) is not None:
         if not isinstance(image, str):
             raise ValidationError("image: write the path of a file", {"image": "No path"})
-        values |= {"task": Task.IMAGE_TO_VIDEO, "image": read_image(beside / Path(image).expanduser())}
+        values |= {"task": Task.IMAGE_TO_VIDEO, "image": read_image(_beside(beside, image))}
     request = make_request(**values)
     named = request.model_dump(mode="json", exclude={"image"}, exclude_defaults=True)
     if request.image is not None:
         named["image"] = hashlib.sha256(request.image).hexdigest()
     return request, json.dumps(named, sort_keys=True)
+
+
+def _beside(folder: Path, image: str) -> Path:
+    """Return the path of an image. A home that nobody has is left in it, and refused by whoever reads it."""
+    with suppress(RuntimeError):
+        return folder / Path(image).expanduser()
+    return Path(image)
 
 
 async def run(batch: Batch, jobs: DurableJobs, *, concurrency: int, view: View) -> bool:
