@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cinelet.assembly import VideoService
+from cinelet.config import Config
 from cinelet.domain.backend import Context
-from cinelet.domain.errors import ValidationError
+from cinelet.domain.errors import FileSizeError, ValidationError
 from cinelet.domain.lora import Lora
 from cinelet.domain.progress import Progress
 from cinelet.domain.request import (
@@ -109,12 +110,22 @@ def generate(
 
 
 def read_image(path: Path) -> bytes:
-    """Return the content of an image file, or raise `ValidationError` that names it."""
+    """Return the content of an image file, or raise `ValidationError` that names it, or `FileSizeError`.
+
+    No more is read than an image may have: a path may lead to anything.
+    """
+    most = Config().limits.max_image_bytes
     try:
-        return path.expanduser().read_bytes()
-    except OSError as error:
-        message = f"The image {path} cannot be read: {error.strerror or error}"
+        with path.expanduser().open("rb") as file:
+            content = file.read(most + 1)
+            size = max(len(content), os.fstat(file.fileno()).st_size)
+    except (OSError, RuntimeError, ValueError) as error:
+        why = (isinstance(error, OSError) and error.strerror) or str(error).rstrip(".")
+        message = f"The image {str(path)[:200]} cannot be read: {why}"
         raise ValidationError(message, {"image": "Cannot be read"}) from error
+    if size > most:
+        raise FileSizeError(size, most, "image")
+    return content
 
 
 class _SynchronousDoor:

@@ -208,7 +208,7 @@ class VideoService:
         Raises `ValidationError` and `FileSizeError` as `generate` does.
         """
         request.check(self.limits)
-        model = ModelReference.parse(request.model or self.default_models[request.task])
+        model = ModelReference.parse(self.default_models[request.task] if request.model is None else request.model)
         if model.scheme in _ELSEWHERE:
             request.refuse_local_fields(str(model))
         return request.model_copy(update={"model": str(model), "preset": request.preset or self.preset})

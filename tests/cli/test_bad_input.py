@@ -40,8 +40,17 @@ WRONG: dict[str, tuple[list[str], dict[str, Any], str, int]] = {
     "a tiny size": (["a", "--size", "8x64"], {"width": 8, "height": 64}, "Width must be 16-4096 pixels", 2),
     "a missing image": (["a", "--image", "no.png"], {"image": "no.png"}, "The image no.png cannot be read", 2),
     "a folder as image": (["a", "--image", "."], {"image": "."}, "Is a directory", 2),
+    "a path that is too long": (["a", "--image", "n" * 300], {"image": "n" * 300}, "File name too long", 2),
+    "an endless image": (["a", "--image", "/dev/zero"], {"image": "/dev/zero"}, "at most 20,971,520 are allowed", 2),
+    "nobody's home": (
+        ["a", "--image", "~no-such-user/a"],
+        {"image": "~no-such-user/a"},
+        "cannot be read: Could not",
+        2,
+    ),
     "an empty image": (["a", "--image", "empty"], {"image": "empty"}, "needs an image", 2),
     "a broken reference": (["a", "--model", "nonsense"], {"model": "nonsense"}, "is not a model reference", 2),
+    "an empty reference": (["a", "--model", ""], {"model": ""}, "'' is not a model reference", 2),
     "a bare folder": (["a", "--model", "./x"], {"model": "./x"}, "a directory is written local:./x", 2),
     "a negative seed": (["a", "--seed", "-1"], {"seed": -1}, "Seed must be 0 to 2**63 - 1", 2),
     "no cost": (["a", "--max-cost", "0"], {"max_cost": 0}, "max_cost must be a number above 0", 2),
@@ -62,15 +71,19 @@ WRONG_COMMANDS: dict[str, tuple[list[str], str]] = {
     "missing prompts": (["--prompts", "no.txt"], "The prompts no.txt cannot be read: No such file"),
     "binary prompts": (["--prompts", "huge.png"], "it is not UTF-8 text"),
     "no size": (["a", "--size", "wide"], "is not WIDTHxHEIGHT; write 768x512"),
-    "a word for a number": (["a", "--fps", "many"], "--fps"),
+    "a word for a number": (["a", "--fps", "many"], "'--fps': Input should be a valid integer"),
+    "a refused value": (["a", "--fps", "many"], "not 'many' (cinelet generate --help shows how)"),
     "an unknown strategy": (["a", "--prefer", "quickest"], "most_reliable"),
-    "an unknown preset": (["a", "--preset", "best"], "--preset"),
+    "an unknown preset": (["a", "--preset", "best"], "'--preset': 'best' is not one of 'low'"),
     "an unknown option": (["a", "--bogus"], "--bogus"),
     "a missing folder": (["a", "-o", "no/out.mp4"], "The folder no does not exist"),
     "a file as folder": (["a", "-o", "empty/out.mp4"], "empty is not a folder"),
     "a batch into a file": (["--prompts", "one.txt", "-o", "empty"], "empty cannot be made"),
     "another kind of file": (["a", "-o", "out.gif"], "stored as .mp4; name it out.mp4"),
     "another codec's file": (["a", "-o", "out.mp4", "--codec", "vp9"], "stored as .webm; name it out.webm"),
+    "a link to nothing": (["a", "-o", "link.mp4"], "link.mp4 exists already; give --force"),
+    "a name that is too long": (["a", "-o", "n" * 300], "nnn cannot be written: File name too long"),
+    "no home": (["a", "-o", "~no-such-user/a.mp4"], "cannot be written: Could not determine home directory;"),
     "an unwritable folder": (["a", "-o", "/proc/out.mp4"], "Nothing can be written in /proc"),
 }
 
@@ -80,6 +93,7 @@ def files(bare: Path) -> set[Path]:
     (bare / "empty").touch()
     (bare / "one.txt").write_text("one\n")
     (bare / "huge.png").write_bytes(huge_png())
+    (bare / "link.mp4").symlink_to("nowhere.mp4")
     return set(bare.iterdir())
 
 

@@ -6,9 +6,12 @@ import shlex
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cinelet import door
+from cinelet.domain.video import VideoResult
 from cinelet.media.probe import probe
 from cinelet.testing import FakeBackend, decoded_frames, example_image
 from tests.cli.conftest import Command, start
@@ -120,6 +123,37 @@ def test_json_tells_an_error_too(cinelet: Command) -> None:
             "details": {"fps": "Must be between 1 and 60"},
         }
     }
+
+
+def test_a_link_to_nothing_is_replaced_where_that_is_wanted(cinelet: Command, bare: Path) -> None:
+    (bare / "out.mp4").symlink_to("nowhere.mp4")
+    done = cinelet("generate", "a cat", *SHORT, "-o", "out.mp4", "--force")
+    assert done.code == 0, done.err
+    assert not (bare / "out.mp4").is_symlink()
+    assert not (bare / "nowhere.mp4").exists()
+
+
+@pytest.mark.parametrize("output", [(), ("-o", ".")])
+def test_a_video_without_a_name_is_kept_where_another_took_the_name_meanwhile(
+    cinelet: Command, bare: Path, monkeypatch: pytest.MonkeyPatch, output: tuple[str, ...]
+) -> None:
+    make = door.generate
+
+    def made_while_another_was_saved(*prompts: str, **values: Any) -> VideoResult:
+        result = make(*prompts, **values)
+        (bare / "a-cat.mp4").write_text("another")
+        return result
+
+    monkeypatch.setattr(door, "generate", made_while_another_was_saved)
+    done = cinelet("generate", "a cat", *SHORT, *output)
+    assert (done.code, done.out.splitlines()[0]) == (0, "a-cat-2.mp4"), done.err
+    assert (bare / "a-cat.mp4").read_text() == "another"
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_a_prompt(cinelet: Command, backend: FakeBackend, bare: Path) -> None:
+    (bare / "prompts.txt").write_bytes(b"\xef\xbb\xbfa cat\n")
+    assert cinelet("generate", "--prompts", "prompts.txt", *SHORT).code == 0
+    assert [request.prompt for request in backend.requests] == ["a cat"]
 
 
 def test_quiet_says_nothing(cinelet: Command, bare: Path) -> None:

@@ -35,6 +35,14 @@ def _batch(folder: Path, *lines: object) -> Path:
     return file
 
 
+@pytest.mark.parametrize("words", [("--priority", "2147483648"), ("--delay", "1e300"), ("--delay", "nan")])
+def test_a_priority_and_a_delay_have_limits(cinelet: Command, words: tuple[str, str]) -> None:
+    done = cinelet("jobs", "submit", "a red circle", *words)
+    assert done.code == 2
+    assert f"Invalid value for '{words[0]}'" in done.err
+    assert f"not '{words[1]}' (cinelet jobs submit --help" in done.err
+
+
 def test_what_is_submitted_is_listed_shown_and_cancelled(cinelet: Command, submitted: str) -> None:
     (listed,) = cinelet("jobs", "list").out.splitlines()
     assert listed.startswith(submitted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cinelet.domain.errors import ValidationError
-from cinelet.domain.lora import Lora, parse_lora
+from cinelet.domain.lora import Lora, loras_of, parse_lora
 from cinelet.domain.request import Limits, Task, VideoRequest
 
 
@@ -63,3 +63,9 @@ def test_who_cannot_apply_them_refuses_them_by_name() -> None:
     with pytest.raises(ValidationError, match="fal-ai takes no lora and no upscaler"):
         request.refuse_local_fields("fal-ai")
     VideoRequest(task=Task.TEXT_TO_VIDEO, prompt="x").refuse_local_fields("fal-ai")
+
+
+@pytest.mark.parametrize("text", ["org/name", "[" * 100_000])
+def test_a_text_that_is_no_json_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="must be a JSON list"):
+        loras_of(text)

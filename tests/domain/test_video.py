@@ -107,6 +107,12 @@ def test_a_failed_save_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [path.name for path in tmp_path.iterdir()] == ["work"]
 
 
+@pytest.mark.parametrize("name", ["n" * 300, "a\0b.mp4", "~no-such-user/out.mp4"])
+def test_a_name_that_no_file_can_have_is_one_clear_line(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValidationError, match="cannot be written"):
+        result(tmp_path / "work").save(name)
+
+
 def test_a_missing_folder_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="cannot be written"):
         result(tmp_path / "work").save(tmp_path / "missing" / "out.mp4")

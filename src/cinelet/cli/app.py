@@ -87,7 +87,10 @@ def error_lines(error: Exception) -> list[str]:
     """Return what a person is told about an error; one line, and one more for each cause of a group."""
     if hasattr(error, "format_message"):
         # The parser's errors: their class is private to typer, this method is not.
-        return [_line(f"{error.format_message()} (cinelet --help shows how)")]
+        where = getattr(getattr(error, "ctx", None), "command_path", "cinelet")
+        return [
+            _line(f"{error.format_message().replace('Value error, ', '')}{_given(error)} ({where} --help shows how)")
+        ]
     if isinstance(error, ExceptionGroup):
         return [_line(str(error)), *(f"  {_one_line(str(cause))}" for cause in error.exceptions)]
     if isinstance(error, CineletError):
@@ -95,6 +98,17 @@ def error_lines(error: Exception) -> list[str]:
     from cinelet.observability.redaction import redact
 
     return [_line(f"{type(error).__name__}: {redact(str(error))} (--debug shows where)")]
+
+
+def _given(error: Exception) -> str:
+    """Return the value that the parser refused, where its message does not name it."""
+    import pydantic
+
+    cause = error.__cause__
+    if not isinstance(cause, pydantic.ValidationError):
+        return ""
+    value = f"{cause.errors()[0]['input']!r:.60}"
+    return "" if value in str(error) else f", not {value}"
 
 
 def _line(message: str) -> str:

@@ -71,7 +71,7 @@ class Batch:
 def read_lines(file: Path, *, folder: Path) -> Iterator[Line]:
     """Read the requests of a file; a line that is none has its error. folder: a part of each line's key."""
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.expanduser().read_text(encoding="utf-8")
+        text = sys.stdin.read() if str(file) == "-" else file.expanduser().read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else (error.strerror or str(error))
         raise ValidationError(f"The batch {file} cannot be read: {why}", {"file": "Cannot be read"}) from error
@@ -105,12 +105,19 @@ def _request(line: str, *, beside: Path) -> tuple[VideoRequest, str]:
     if (image := values.get("image")) is not None:
         if not isinstance(image, str):
             raise ValidationError("image: write the path of a file", {"image": "No path"})
-        values |= {"task": Task.IMAGE_TO_VIDEO, "image": read_image(beside / Path(image).expanduser())}
+        values |= {"task": Task.IMAGE_TO_VIDEO, "image": read_image(_beside(beside, image))}
     request = make_request(**values)
     named = request.model_dump(mode="json", exclude={"image"}, exclude_defaults=True)
     if request.image is not None:
         named["image"] = hashlib.sha256(request.image).hexdigest()
     return request, json.dumps(named, sort_keys=True)
+
+
+def _beside(folder: Path, image: str) -> Path:
+    """Return the path of an image. A home that nobody has is left in it, and refused by whoever reads it."""
+    with suppress(RuntimeError):
+        return folder / Path(image).expanduser()
+    return Path(image)
 
 
 async def run(batch: Batch, jobs: DurableJobs, *, concurrency: int, view: View) -> bool:
@@ -289,6 +296,7 @@ class View:
         if self._quiet:
             return
         numbers = ", ".join(str(line.number) for line in batch.failed[:20])
+        numbers += ", ..." if len(batch.failed) > 20 else ""
         failed = f", {len(batch.failed)} failed (lines {numbers})" if batch.failed else ""
         rest = f", {left} left: the same command goes on" if interrupted else ""
         typer.echo(f"{batch.made} made{failed}{rest}; in {batch.folder}")

@@ -44,7 +44,7 @@ def estimate(
             request = make_request(
                 task=Task.TEXT_TO_VIDEO,
                 prompt="a video",
-                model=model or jobs.service.default_models[Task(task)],
+                model=jobs.service.default_models[Task(task)] if model is None else model,
                 duration=duration,
                 fps=fps,
                 num_inference_steps=steps,

@@ -11,13 +11,14 @@ import typer
 
 from cinelet.cli import progress
 from cinelet.cli.choice import MaxCost, MaxSeconds, Prefer
-from cinelet.cli.output import batch_targets, single_target
+from cinelet.cli.output import batch_targets, free_target, is_taken, single_target
 from cinelet.cli.report import Report
 from cinelet.domain.errors import CineletError, ValidationError
 
 if TYPE_CHECKING:
     from cinelet.config import Config
     from cinelet.domain.request import Task
+    from cinelet.domain.video import VideoResult
 
 BATCH_FOLDER = Path("videos")
 
@@ -125,17 +126,18 @@ def generate(
             targets = [single_target(output, prompt=names[0], suffix=suffix, force=force)]
         else:
             targets = batch_targets(output or BATCH_FOLDER, prompts=names, suffix=suffix, force=force)
+        named = prompts is not None or (output is not None and not output.expanduser().is_dir())
         if model is None:
             report.note(_which_model(config, Task.TEXT_TO_VIDEO if image is None else Task.IMAGE_TO_VIDEO))
         with exporting.exported(**config.tracing, process="generate"):
             for text, target in zip(texts, targets, strict=True):
                 # A file that is here now was agreed to be replaced; one that appears meanwhile was not.
-                replace = target.exists()
+                replace = is_taken(target)
                 try:
                     with progress.shown(quiet=quiet) as listener:
                         result = make_video(text, **values, on_progress=listener)
                     with result:
-                        saved = result.save(target, overwrite=replace)
+                        saved = _saved(result, target, replace=replace, named=named, prompt=names[0])
                         report.add(result, saved)
                 except CineletError as error:
                     if prompts is None:
@@ -151,10 +153,21 @@ def generate(
     return 1 if report.failures else 0
 
 
+def _saved(result: VideoResult, target: Path, *, replace: bool, named: bool, prompt: str) -> Path:
+    """Save a video. A name that nobody asked for (named) and that was taken meanwhile is not worth losing it."""
+    while True:
+        try:
+            return result.save(target, overwrite=replace)
+        except ValidationError:
+            if named or not is_taken(target):
+                raise
+            target = free_target(target.parent, prompt=prompt, suffix=target.suffix)
+
+
 def _lines(file: Path) -> list[str | None]:
     """Return the prompts of a file: one a line, without empty lines and comments."""
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.expanduser().read_text(encoding="utf-8")
+        text = sys.stdin.read() if str(file) == "-" else file.expanduser().read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else (error.strerror or str(error))
         raise ValidationError(f"The prompts {file} cannot be read: {why}", {"prompts": "Cannot be read"}) from error

@@ -24,6 +24,9 @@ app = typer.Typer(rich_markup_mode=None)
 Id = Annotated[str, typer.Argument(help="The generation, such as gen_...; its first characters do.", metavar="ID")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 MIN_PREFIX_CHARACTERS = 8
+MAX_PRIORITY = 2**31 - 1
+"""What the database can hold."""
+MAX_DELAY_SECONDS = 366 * 24 * 3600
 _INSIDE = frozenset({"handle", "idempotency_key", "cache_key", "traceparent", "attempt_traceparent"})
 _Result = TypeVar("_Result")
 
@@ -41,8 +44,8 @@ def submit(
     prefer: Prefer = None,
     max_cost: MaxCost = None,
     max_seconds: MaxSeconds = None,
-    priority: Annotated[int, typer.Option(help="Higher ones go first.")] = 0,
-    delay: Annotated[float, typer.Option(min=0, help="Begin after so many seconds.")] = 0,
+    priority: Annotated[int, typer.Option(min=-MAX_PRIORITY, max=MAX_PRIORITY, help="Higher ones go first.")] = 0,
+    delay: Annotated[float, typer.Option(min=0, max=MAX_DELAY_SECONDS, help="Begin after so many seconds.")] = 0,
     key: Annotated[str | None, typer.Option(help="Idempotency key: the same one gives the same generation.")] = None,
     as_json: AsJson = False,
 ) -> None:

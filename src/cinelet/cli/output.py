@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import tempfile
@@ -34,17 +35,27 @@ def single_target(output: Path | None, *, prompt: str, suffix: str, force: bool)
 
     Raises `ValidationError` where it cannot be written, would replace a file, or is named as another kind of file.
     """
-    if output is None or output.expanduser().is_dir():
-        folder = Path() if output is None else output.expanduser()
+    target = None if output is None else _expanded(output)
+    if target is None or target.is_dir():
+        folder = target or Path()
         require_writable(folder)
-        return next(path for path in _numbered(folder, slug(prompt), suffix) if not path.exists())
-    target = output.expanduser()
+        return free_target(folder, prompt=prompt, suffix=suffix)
     if not target.suffix:
         target = target.with_name(target.name + suffix)
     _require_suffix(target, suffix)
     require_writable(target.parent)
     require_free([target], force=force)
     return target
+
+
+def free_target(folder: Path, *, prompt: str, suffix: str) -> Path:
+    """Return a name in a folder that is made from a prompt and that nothing has."""
+    return next(path for path in _numbered(folder, slug(prompt), suffix) if not is_taken(path))
+
+
+def is_taken(target: Path) -> bool:
+    """Tell whether something has this name, a link to nothing included: no file is given a name that is taken."""
+    return os.path.lexists(target)
 
 
 def batch_targets(folder: Path, *, prompts: list[str], suffix: str, force: bool) -> list[Path]:
@@ -77,7 +88,7 @@ def require_writable(folder: Path) -> None:
 
 def require_free(targets: list[Path], *, force: bool) -> None:
     """Ask on a terminal before files are replaced; elsewhere raise `ValidationError` that names --force."""
-    taken = [target for target in targets if target.exists()]
+    taken = [target for target in targets if is_taken(target)]
     if force or not taken:
         return
     if folders := [target for target in taken if target.is_dir()]:
@@ -88,6 +99,18 @@ def require_free(targets: list[Path], *, force: bool) -> None:
     raise ValidationError(
         f"{names} exists already; give --force to replace it, or another --output", {"output": "Exists"}
     )
+
+
+def _expanded(output: Path) -> Path:
+    """Return a path with the home directory in it, or raise `ValidationError` for one that no file can have."""
+    try:
+        target = output.expanduser()
+        target.is_dir()
+    except (OSError, RuntimeError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
+        message = f"{str(output)[:80]} cannot be written: {why}; choose another --output"
+        raise ValidationError(message, {"output": "Cannot be written"}) from error
+    return target
 
 
 def _require_suffix(target: Path, suffix: str) -> None:

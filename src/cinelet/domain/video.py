@@ -89,19 +89,21 @@ class VideoResult:
         A folder is given the file's own name, and a name without a suffix gets one. Raises `ValidationError` where
         something exists and `overwrite` is False, or where the suffix promises another kind of file.
         """
-        target = Path(path).expanduser()
-        if target.is_dir():
-            target /= self.path.name
-        elif not target.suffix:
-            target = target.with_name(target.name + self.path.suffix)
-        check_suffix(target, self.path.suffix)
+        target = Path(path)
         try:
+            target = target.expanduser()
+            if target.is_dir():
+                target /= self.path.name
+            elif not target.suffix:
+                target = target.with_name(target.name + self.path.suffix)
+            check_suffix(target, self.path.suffix)
             _copy_in_one_step(self.path, target, overwrite=overwrite)
         except FileExistsError as error:
             message = f"{target} exists already; choose another name, or give overwrite=True"
             raise ValidationError(message, {"output": "Exists already"}) from error
-        except OSError as error:
-            message = f"{target} cannot be written: {error.strerror or error}"
+        except (OSError, RuntimeError, ValueError) as error:
+            why = (isinstance(error, OSError) and error.strerror) or str(error).rstrip(".")
+            message = f"{str(target)[:200]} cannot be written: {why}"
             raise ValidationError(message, {"output": "Cannot be written"}) from error
         return target
 

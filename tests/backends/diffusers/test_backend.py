@@ -18,7 +18,7 @@ from cinelet.backends.diffusers import DiffusersBackend, model_cache
 from cinelet.backends.diffusers.model_cache import ModelCache
 from cinelet.backends.diffusers.precision import Precision
 from cinelet.domain.backend import Context, GeneratedVideo
-from cinelet.domain.errors import GenerationCancelledError, ModelUnsupportedError
+from cinelet.domain.errors import GenerationCancelledError, ModelUnsupportedError, ValidationError
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Progress, Stage
 from cinelet.domain.request import Task, VideoRequest
@@ -125,6 +125,15 @@ def test_words_outside_of_a_vocabulary_are_reported(backend: DiffusersBackend, c
     video = generate(backend, model, tmp_path / "video", prompt="a red dragon")
     assert changes(video)["prompt"].requested == "dragon"
     assert changes(video)["prompt"].applied == "a red"
+
+
+def test_an_image_that_cannot_be_used_is_refused_before_the_model_is_looked_for(
+    backend: DiffusersBackend, tmp_path: Path
+) -> None:
+    model = f"local:{tmp_path / 'nowhere'}"
+    request = VideoRequest(task=Task.IMAGE_TO_VIDEO, model=model, image=example_image()[:-100], duration=1)
+    with pytest.raises(ValidationError, match="damaged or cut off"):
+        asyncio.run(backend.generate(request, Context(tmp_path)))
 
 
 def test_a_pictures_shape_is_kept_where_no_size_is_asked(

@@ -209,6 +209,11 @@ class DiffusersBackend:
     def _generate(self, request: VideoRequest, context: Context) -> GeneratedVideo:
         reference = ModelReference.parse(request.model or "")
         context.check()
+        if request.image is not None:
+            from cinelet.media.image import open_image
+
+            # Before anything is downloaded or loaded for an image that cannot be used.
+            open_image(request.image)
         loras = self._loras(request, reference, context)
         folder = self._folder(reference, context=context, weights=True, task=request.task)
         context.check()
