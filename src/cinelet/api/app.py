@@ -12,6 +12,7 @@ from fastapi_offline import FastAPIOffline
 from cinelet.api.access import Access
 from cinelet.api.body_limit import FIELDS_BYTES, BodyLimit
 from cinelet.api.errors import REPLIES, answer_errors
+from cinelet.api.open_models import OpenModels
 from cinelet.api.request_id import RequestId
 from cinelet.api.request_metrics import RequestMetrics
 from cinelet.api.request_trace import RequestTrace
@@ -57,7 +58,7 @@ def make_app(
     @asynccontextmanager
     async def opened(app: FastAPI) -> AsyncIterator[None]:
         async with durable_jobs(config, max_connections=DATABASE_CONNECTIONS) as jobs:
-            app.state.cinelet = State(config, jobs)
+            app.state.cinelet = State(config, jobs, OpenModels(config))
             app.state.keys = Keys(jobs.database, clock=clock)
             app.state.metrics = ServiceMetrics(config, jobs.database, workers=workers)
             yield

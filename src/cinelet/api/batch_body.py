@@ -6,7 +6,7 @@ import asyncio
 import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 from starlette.datastructures import UploadFile
 
 from cinelet.api.bodies import ImageToVideo, TextToVideo
-from cinelet.api.errors import name_in_reply, wrong_fields
+from cinelet.api.errors import NotAllowedError, name_in_reply, wrong_fields
 from cinelet.api.image_source import image_of
 from cinelet.domain.errors import ValidationError
 from cinelet.jobs.batch import SentLine
@@ -89,8 +89,8 @@ class SentBatch:
     sha256: bytes
 
 
-async def read_batch(request: Request, *, max_image_bytes: int) -> SentBatch:
-    """Read a batch, or raise `ValidationError` where it is none."""
+async def read_batch(request: Request, *, max_image_bytes: int, require: Callable[..., None]) -> SentBatch:
+    """Read a batch, or raise `ValidationError` where it is none. require: as `OpenModels.require`, of each line."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     metadata: Any = {}
     if kind == "application/json":
@@ -108,7 +108,7 @@ async def read_batch(request: Request, *, max_image_bytes: int) -> SentBatch:
             message, {"content-type": f"Must be application/json, {', '.join(LINES_KINDS)} or a form"}
         )
     # Megabytes of JSON and thousands of lines: not in the event loop.
-    return await asyncio.to_thread(lambda: _sent(*read(), max_image_bytes=max_image_bytes))
+    return await asyncio.to_thread(lambda: _sent(*read(), max_image_bytes=max_image_bytes, require=require))
 
 
 async def _uploaded(request: Request) -> tuple[bytes, Any]:
@@ -172,17 +172,19 @@ def _checked(values: Any) -> BatchBody:
         raise RequestValidationError(error.errors(include_input=False, include_context=False)) from None
 
 
-def _sent(numbered: list[tuple[int, Any]], metadata: dict[str, str], *, max_image_bytes: int) -> SentBatch:
+def _sent(
+    numbered: list[tuple[int, Any]], metadata: dict[str, str], *, max_image_bytes: int, require: Callable[..., None]
+) -> SentBatch:
     digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     lines = []
     for number, value in numbered:
         content = value.line if isinstance(value, _NoJson) else json.dumps(value, sort_keys=True).encode()
         digest.update(b"\n%d " % number + content)
-        lines.append(_line(number, value, max_image_bytes=max_image_bytes))
+        lines.append(_line(number, value, max_image_bytes=max_image_bytes, require=require))
     return SentBatch(lines, metadata, digest.digest())
 
 
-def _line(number: int, value: Any, *, max_image_bytes: int) -> SentLine:
+def _line(number: int, value: Any, *, max_image_bytes: int, require: Callable[..., None]) -> SentLine:
     custom_id = None
     line: TextLine | ImageLine
     try:
@@ -198,7 +200,8 @@ def _line(number: int, value: Any, *, max_image_bytes: int) -> SentLine:
                 line = ImageLine.model_validate(value)
         except pydantic.ValidationError as error:
             raise wrong_fields(error.errors(include_input=False, include_context=False)) from None
-    except ValidationError as error:
+        require(model=line.model, upscaler=line.upscaler, lora=line.lora or ())
+    except (ValidationError, NotAllowedError) as error:
         return SentLine(number, custom_id, error=error.to_dict())
     values = {name: sent for name, sent in line.values().items() if name not in {"custom_id", "image"}}
     image = None

@@ -124,9 +124,17 @@ class NotAuthenticatedError(CineletError):
 
 
 class NotAllowedError(CineletError):
-    """The key is valid, and may not do this."""
+    """The key is valid, and may not do this. details: the field that asks for it, where there is one."""
 
     code = "not_allowed"
+
+    def __init__(self, message: str, details: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.details = dict(details or {})
+
+    def facts(self) -> dict[str, Any]:
+        """What else is known."""
+        return {"details": self.details} if self.details else {}
 
 
 class LimitReachedError(CineletError):

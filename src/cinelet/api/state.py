@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from cinelet.api.access import Caller, CallerWith, caller_of
 from cinelet.api.errors import NoSuchGenerationError
+from cinelet.api.open_models import OpenModels
 from cinelet.config import Config
 from cinelet.jobs.durable import DurableJobs
 from cinelet.jobs.generation import Generation
@@ -21,6 +22,7 @@ class State:
 
     config: Config
     jobs: DurableJobs
+    open_models: OpenModels
 
 
 # Coroutines, though they wait for nothing: FastAPI runs a plain function in a thread.

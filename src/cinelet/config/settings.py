@@ -155,6 +155,9 @@ class Config(
     cinelet_preload: References = ()
     """Models that a worker for local models loads when it starts, separated by commas."""
 
+    cinelet_open_models: References = ()
+    """Endpoints, engines and directories that keys without the role `admin` may name as well, separated by commas."""
+
     cinelet_previews: bool = True
     """Whether local models show small pictures of a video while they make it, to whoever watches."""
 

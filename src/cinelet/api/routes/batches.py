@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -55,7 +56,11 @@ async def create_batch(
     request: Request, jobs: Jobs, service: Service, caller: WhoGenerates, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Make a video of each line. A line that is wrong is kept as failed, with its reason, and stops no other."""
-    sent = await read_batch(request, max_image_bytes=service.config.max_image_size)
+    sent = await read_batch(
+        request,
+        max_image_bytes=service.config.max_image_size,
+        require=functools.partial(service.open_models.require, caller),
+    )
     batch_id, _ = await jobs.batches.submit(
         sent.lines,
         owner=caller.owner,

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cinelet.api.bodies import PAIRS, Parameters, Prompt
 from cinelet.api.choice_view import ChosenView, LeftOutView
-from cinelet.api.state import Jobs, WhoGenerates
+from cinelet.api.state import Service, WhoGenerates
 from cinelet.domain.request import ImageFit, Task, make_request
 from cinelet.jobs.estimate import Wanted
 from cinelet.jobs.forecast import forecast
@@ -73,13 +73,15 @@ class EstimateView(BaseModel):
 
 
 @router.post("/v1/estimate")
-async def estimate(body: EstimateBody, jobs: Jobs, _: WhoGenerates) -> EstimateView:
+async def estimate(body: EstimateBody, service: Service, caller: WhoGenerates) -> EstimateView:
     """Say which model would make a video and why, what it would take, cost and change. Nothing is made or loaded."""
-    task = Task(body.task)
+    task, jobs = Task(body.task), service.jobs
     model = body.model or jobs.service.default_models[task]
     # Of a text, as no image is there; all else is checked as it would be.
     fields = {**body.values(), "task": Task.TEXT_TO_VIDEO, "model": model, "prompt": body.prompt or "a video"}
-    work = jobs.service.resolved(make_request(**fields)).model_copy(update={"task": task})
+    wanted = make_request(**fields)
+    service.open_models.require(caller, model=wanted.model, upscaler=wanted.upscaler, lora=wanted.lora)
+    work = jobs.service.resolved(wanted).model_copy(update={"task": task})
     found = await forecast(jobs, work, body.wanted(), priority=body.priority)
     return EstimateView(
         requested_model=found.requested_model,

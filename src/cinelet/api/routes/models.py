@@ -25,9 +25,10 @@ async def list_models(service: Service, caller: Who) -> ModelList:
 
 
 @router.get("/{model:path}")
-async def show_model(model: Annotated[str, Path(max_length=500)], service: Service) -> ModelView:
+async def show_model(model: Annotated[str, Path(max_length=500)], service: Service, caller: Who) -> ModelView:
     """Say what a model can do here, where it is loaded now, and what may be asked of it; or why it cannot run."""
     jobs = service.jobs
+    service.open_models.require(caller, model=model)
     try:
         capabilities = await jobs.service.capabilities(model)
     except ValidationError as error:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Request
 from fastapi.responses import Response
 
 from cinelet.api.bodies import TextToVideo
-from cinelet.api.state import Jobs, WhoGenerates
+from cinelet.api.state import Service, WhoGenerates
 from cinelet.api.view import GenerationView
 from cinelet.api.waiting import accepted
 from cinelet.domain.request import Task, make_request
@@ -20,11 +20,12 @@ IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", max_lengt
 
 @router.post("/v1/text-to-video", status_code=202, response_model=GenerationView)
 async def text_to_video(
-    body: TextToVideo, request: Request, jobs: Jobs, caller: WhoGenerates, idempotency_key: IdempotencyKey = None
+    body: TextToVideo, request: Request, service: Service, caller: WhoGenerates, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Make a video from a text: answers with the job, or with the video to `Prefer: wait=N` or `Accept: video/mp4`."""
     wanted = make_request(task=Task.TEXT_TO_VIDEO, **body.values())
-    inserted = await jobs.queue.submit(
+    service.open_models.require(caller, model=wanted.model, upscaler=wanted.upscaler, lora=wanted.lora)
+    inserted = await service.jobs.queue.submit(
         wanted,
         owner=caller.owner,
         idempotency_key=idempotency_key,
@@ -34,4 +35,4 @@ async def text_to_video(
         admit=caller.admit,
         budget_currency=caller.budget_currency,
     )
-    return await accepted(request, jobs, inserted.generation)
+    return await accepted(request, service.jobs, inserted.generation)

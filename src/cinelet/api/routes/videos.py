@@ -135,6 +135,7 @@ async def content_of_video(
 async def remix_video(
     video_id: Id,
     jobs: Jobs,
+    service: Service,
     caller: WhoGenerates,
     prompt: Annotated[str, Body(embed=True, min_length=1, max_length=1000)],
 ) -> JSONResponse:
@@ -142,6 +143,7 @@ async def remix_video(
     original = await found(jobs, video_id, caller)
     request = await restored_request(original.request, jobs.store)
     varied = request.model_copy(update={"prompt": prompt})
+    service.open_models.require(caller, model=varied.model, upscaler=varied.upscaler, lora=varied.lora)
     inserted = await jobs.queue.submit(
         varied,
         owner=caller.owner,
@@ -173,8 +175,10 @@ async def _created(
         image = await image_of(form.image_url, max_bytes=service.config.max_image_size, field="input_reference")
     if image is not None and not image:
         raise ValidationError("input_reference is an empty file", {"input_reference": "Empty"})
+    wanted = form.request(image)
+    service.open_models.require(caller, model=wanted.model, upscaler=wanted.upscaler, lora=wanted.lora)
     inserted = await jobs.queue.submit(
-        form.request(image),
+        wanted,
         owner=caller.owner,
         idempotency_key=key,
         sent_again=again,
