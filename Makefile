@@ -8,9 +8,13 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 READY := .venv/.ready-$(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 
-# Tests never ask the Hub; tiny tensors on many threads only wait for each other.
+# Tests never ask the Hub; tiny tensors on many threads only wait for each other. What is compiled once is kept: hundreds of
+# tests start programs.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-OFFLINE := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+OFFLINE := env -u PYTHONDONTWRITEBYTECODE HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+
+# One process more than there are cores, eight at most: there is always a test that waits for a program.
+PROCESSES = $(shell $(PYTHON) -c "import os; print(min(8, 1 + (os.cpu_count() or 1)))")
 
 .PHONY: help demo serve test coverage check format screenshots families clean
 
@@ -31,10 +35,10 @@ serve: $(READY) ## Serve a page and an HTTP interface at http://127.0.0.1:8000
 	@.venv/bin/python -m cinelet serve
 
 test: $(READY) ## Run every test
-	@$(OFFLINE) .venv/bin/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal --quiet
+	@$(OFFLINE) .venv/bin/python -m pytest --numprocesses $(PROCESSES) --dist worksteal --quiet
 
 coverage: $(READY) ## Run every test and list the lines and branches that none reaches
-	@$(OFFLINE) .venv/bin/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal --quiet --cov --cov-report term
+	@$(OFFLINE) .venv/bin/python -m pytest --numprocesses $(PROCESSES) --dist worksteal --quiet --cov --cov-report term
 
 check: $(READY) ## Check style, types and import layers, as CI does
 	@.venv/bin/python -m ruff check
@@ -51,7 +55,7 @@ screenshots: $(READY) ## Take the documents' pictures of the page anew
 
 families: $(READY) ## Run every family of models and write the documents' table of them anew
 	@found="$$(mktemp -d)"; trap 'rm -rf "$$found"' EXIT; \
-	$(OFFLINE) FAMILY_FINDINGS="$$found" .venv/bin/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal --quiet \
+	$(OFFLINE) FAMILY_FINDINGS="$$found" .venv/bin/python -m pytest --numprocesses $(PROCESSES) --dist worksteal --quiet \
 	    tests/backends/diffusers/test_every_family.py -k makes_videos && .venv/bin/python -m docs.families "$$found"
 
 clean: ## Remove caches and built packages; .venv and out/ stay
