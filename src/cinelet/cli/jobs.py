@@ -24,8 +24,8 @@ app = typer.Typer(rich_markup_mode=None)
 Id = Annotated[str, typer.Argument(help="The generation, such as gen_...; its first characters do.", metavar="ID")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 MIN_PREFIX_CHARACTERS = 8
-MAX_PRIORITY = 2**31 - 1
-"""What the database can hold."""
+MAX_PRIORITY = 100
+"""As over HTTP."""
 MAX_DELAY_SECONDS = 366 * 24 * 3600
 _INSIDE = frozenset({"handle", "idempotency_key", "cache_key", "traceparent", "attempt_traceparent"})
 _Result = TypeVar("_Result")
