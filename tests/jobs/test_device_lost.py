@@ -40,6 +40,25 @@ def test_its_generation_is_made_by_the_next_worker(with_shop: Callable[..., Any]
     with_shop(work, make_backend=lambda: backend)
 
 
+def test_a_worker_that_still_has_other_work_to_end_does_not_give_it_back(
+    with_shop: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given back, it would count as no crash, and take one device after another."""
+    monkeypatch.setattr("cinelet.jobs.worker.SWEEP_SECONDS", 0.02)
+
+    async def work(shop: Shop, lost: DeviceLostError | None) -> str:
+        worker = shop.worker(local=1)
+        left = await shop.claim((await shop.submit(model="embedded")).id, worker=worker.name)
+        worker._lost = lost
+        sweeping = asyncio.create_task(worker._sweep())
+        await asyncio.sleep(0.5)
+        sweeping.cancel()
+        return (await shop.get(left)).state
+
+    assert with_shop(lambda shop: work(shop, LOST)) == "in_progress"
+    assert with_shop(lambda shop: work(shop, None)) == "queued"
+
+
 def test_a_generation_that_loses_the_device_again_and_again_fails(with_shop: Callable[..., Any]) -> None:
     backend = FakeBackend(error=LOST)
 

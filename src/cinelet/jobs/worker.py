@@ -366,7 +366,8 @@ class Worker:
                 for generation_id, _, cancelled in claims:
                     if cancelled:
                         self._cancel(generation_id)
-                await self._claims.look(claims)
+                if self._lost is None:  # what ran on a lost device is left to others, as a crash
+                    await self._claims.look(claims)
                 await BatchLedger(self._database).make_generations()
                 if requeued:
                     _logger.warning("Work of lost workers is queued again", extra={"generations": requeued})
