@@ -15,7 +15,7 @@ from cinelet.backends.registry import BackendRegistry
 from cinelet.clock import Clock, SystemClock
 from cinelet.config import EMBEDDED_MODEL, Config
 from cinelet.domain.backend import Backend, Revises, RevisesLoras
-from cinelet.domain.errors import CineletError, ModelUnsupportedError
+from cinelet.domain.errors import CineletError, ModelUnsupportedError, ProcessingError, ValidationError
 from cinelet.domain.model import AUTO, ModelReference
 from cinelet.domain.request import Task
 from cinelet.resilience import (
@@ -264,6 +264,18 @@ def make_registry(config: Config) -> BackendRegistry:
 def missing_packages() -> list[str]:
     """Return what is not installed and that models on this machine need."""
     return [name for name in _LOCAL_PACKAGES if importlib.util.find_spec(name) is None]
+
+
+def check_device(config: Config) -> None:
+    """Raise `ValidationError` where models are to run on a device that is not here; loads PyTorch to find out."""
+    if config.cinelet_device in {None, "cpu"} or missing_packages():
+        return
+    from cinelet.backends.diffusers.devices import choose_device
+
+    try:
+        choose_device(config.cinelet_device)
+    except ProcessingError as error:
+        raise ValidationError(str(error), {"device": "Cannot be used here"}) from error
 
 
 def _diffusers_backend(config: Config) -> Backend:

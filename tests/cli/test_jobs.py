@@ -83,6 +83,19 @@ def test_a_wrong_word_is_one_line(cinelet: Command, words: tuple[str, ...], code
     assert done.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("queues", ["local", "remote,local"])
+def test_a_worker_for_local_models_does_not_start_on_a_device_that_is_not_there(cinelet: Command, queues: str) -> None:
+    done = cinelet("worker", "--queues", queues, "--device", "cuda:99", "--parent", "1")
+    assert done.code == 2
+    (line,) = done.err.splitlines()
+    assert line.startswith("error: The device 'cuda:99' cannot be used here: ")
+
+
+def test_a_worker_for_remote_models_asks_for_no_device(cinelet: Command) -> None:
+    done = cinelet("worker", "--queues", "remote", "--device", "cuda:99", "--parent", "1")
+    assert (done.code, "has stopped after 0 generations" in done.err) == (0, True)
+
+
 def test_a_dump_brings_the_jobs_back(cinelet: Command, submitted: str, bare: Path) -> None:
     assert cinelet("db", "dump", "jobs.dump").code == 0
     assert (bare / "jobs.dump").stat().st_mode & 0o077 == 0
