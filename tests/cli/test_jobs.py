@@ -99,6 +99,14 @@ def test_a_worker_for_remote_models_asks_for_no_device(cinelet: Command) -> None
 def test_a_dump_brings_the_jobs_back(cinelet: Command, submitted: str, bare: Path) -> None:
     assert cinelet("db", "dump", "jobs.dump").code == 0
     assert (bare / "jobs.dump").stat().st_mode & 0o077 == 0
+    before = (bare / "jobs.dump").stat()
+    again = cinelet("db", "dump", "jobs.dump")
+    assert (again.code, again.err) == (
+        2,
+        "error: jobs.dump exists already; give --force to replace it, or another name\n",
+    )
+    assert (bare / "jobs.dump").stat() == before
+    assert cinelet("db", "dump", "jobs.dump", "--force").code == 0
     later = cinelet("jobs", "submit", "another").out.strip()
     refused = cinelet("db", "restore", "jobs.dump")
     assert (refused.code, "--force" in refused.err) == (2, True)

@@ -86,7 +86,7 @@ def require_writable(folder: Path) -> None:
         raise ValidationError(message, {"output": "Cannot be written"}) from error
 
 
-def require_free(targets: list[Path], *, force: bool) -> None:
+def require_free(targets: list[Path], *, force: bool, instead: str = "another --output") -> None:
     """Ask on a terminal before files are replaced; elsewhere raise `ValidationError` that names --force."""
     taken = [target for target in targets if is_taken(target)]
     if force or not taken:
@@ -96,9 +96,7 @@ def require_free(targets: list[Path], *, force: bool) -> None:
     names = str(taken[0]) if len(taken) == 1 else f"{taken[0]} and {len(taken) - 1} more"
     if sys.stdin.isatty() and typer.confirm(f"Replace {names}?", err=True):
         return
-    raise ValidationError(
-        f"{names} exists already; give --force to replace it, or another --output", {"output": "Exists"}
-    )
+    raise ValidationError(f"{names} exists already; give --force to replace it, or {instead}", {"output": "Exists"})
 
 
 def _expanded(output: Path) -> Path:
