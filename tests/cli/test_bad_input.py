@@ -49,7 +49,7 @@ WRONG: dict[str, tuple[list[str], dict[str, Any], str, int]] = {
         "cannot be read: Could not",
         2,
     ),
-    "an empty image": (["a", "--image", "empty"], {"image": "empty"}, "needs an image", 2),
+    "an empty image": (["a", "--image", "empty"], {"image": "empty"}, "The image is empty", 2),
     "a broken reference": (["a", "--model", "nonsense"], {"model": "nonsense"}, "is not a model reference", 2),
     "an empty reference": (["a", "--model", ""], {"model": ""}, "'' is not a model reference", 2),
     "a bare folder": (["a", "--model", "./x"], {"model": "./x"}, "a directory is written local:./x", 2),
