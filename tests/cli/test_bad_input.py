@@ -141,6 +141,16 @@ def test_the_library_refuses(backend: FakeBackend, case: str) -> None:
     assert backend.requests == []
 
 
+def test_a_file_that_is_no_image_is_not_quoted(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from cinelet.cli.app import run
+
+    (bare / ".env").write_text("TOKEN=abc123\n")
+    assert run(["generate", "a", "--image", ".env", "--model", "embedded", "--quiet"]) == 2
+    assert capsys.readouterr().err == (
+        "error: The image cannot be used: it is a text file; give a PNG, JPEG or WebP file\n"
+    )
+
+
 @pytest.mark.parametrize("case", WRONG_TYPES)
 def test_the_library_refuses_a_wrong_type(backend: FakeBackend, case: str) -> None:
     values, message = WRONG_TYPES[case]

@@ -191,12 +191,12 @@ def test_the_size_is_said_with_the_limit():
     ("data", "why"),
     [
         (b"", "it is an empty file; give a PNG, JPEG or WebP file"),
-        (b"just words", "it is a text file ('just words'); give a PNG, JPEG or WebP file"),
-        (b"<html>login</html>", "it is an HTML page ('<html>login</html>'); give a PNG, JPEG or WebP file"),
+        (b"just words", "it is a text file; give a PNG, JPEG or WebP file"),
+        (b"<html>login</html>", "it is an HTML page; give a PNG, JPEG or WebP file"),
         (file_of(Image.new("RGB", (8, 8)), "GIF"), "it is a GIF image; give a PNG, JPEG or WebP file"),
         (file_of(Image.new("RGB", (8, 8)), "TIFF"), "it is a TIFF image; give a PNG, JPEG or WebP file"),
         (file_of(Image.new("RGB", (8, 8)), "BMP"), "it is a BMP image; give a PNG, JPEG or WebP file"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "it is a text file ('%!PS-Adobe-3.0 EPSF-3.0'); give a PNG, JPEG or WebP file"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "it is a text file; give a PNG, JPEG or WebP file"),
     ],
 )
 def test_what_came_instead_of_an_image_is_said(data, why):

@@ -39,7 +39,7 @@ def open_image(data: bytes, *, max_pixels: int = 50_000_000) -> Image.Image:
     """
     kind = kind_of(data[:HEAD_BYTES])
     if kind not in _DECODERS:
-        raise _refused(f"it is {describe(data[:HEAD_BYTES])}; give a PNG, JPEG or WebP file")
+        raise _refused(f"it is {describe(data[:HEAD_BYTES], quote=False)}; give a PNG, JPEG or WebP file")
     try:
         with _DECODERS[kind](BytesIO(data)) as image:
             if image.width * image.height > max_pixels:

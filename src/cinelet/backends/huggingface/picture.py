@@ -45,7 +45,7 @@ def picture_of(
     head = data[:HEAD_BYTES]
     media_type = IMAGE_TYPES.get(kind_of(head) or "")
     if media_type is None:
-        message = f"The image cannot be used: it is {describe(head)}; give a PNG, JPEG or WebP file"
+        message = f"The image cannot be used: it is {describe(head, quote=False)}; give a PNG, JPEG or WebP file"
         raise ValidationError(message, {"image": "Not a PNG, JPEG or WebP file"})
     picture = Picture(data, media_type)
     adjustments: list[Adjustment] = []
