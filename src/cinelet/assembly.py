@@ -8,6 +8,7 @@ import random
 import threading
 from functools import cached_property
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cinelet.backends.hub import HubBackend
@@ -259,6 +260,20 @@ def make_registry(config: Config) -> BackendRegistry:
         }
     )
     return registry
+
+
+def require_served(config: Config, model: str) -> None:
+    """Raise `ModelUnsupportedError` for a model of a scheme that nothing here serves."""
+    make_registry(config).require_served(ModelReference.parse(model))
+
+
+def require_directory(model: str) -> None:
+    """Raise `ModelNotFoundError` for a model that is to be in a directory where there is none."""
+    reference = ModelReference.parse(model)
+    if reference.is_directory:
+        from cinelet.backends.diffusers.model_folder import read_index
+
+        read_index(Path(reference.name).expanduser(), model)
 
 
 def missing_packages() -> list[str]:
