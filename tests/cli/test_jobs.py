@@ -76,6 +76,7 @@ def test_a_key_gives_the_same_generation(cinelet: Command) -> None:
         (("estimate", "--model", "foo:bar"), 1, "Nothing serves the scheme 'foo' of foo:bar; install"),
         (("estimate", "--model", "local:./none"), 1, "local:./none: none does not exist; give the directory"),
         (("jobs", "submit", "x", "--model", "nonsense"), 2, "'nonsense' is not a model reference"),
+        (("worker", "--metrics-fd", "999"), 2, "--metrics-fd 999 cannot be used: Bad file descriptor; leave it to"),
         (("db", "restore", "none.dump"), 1, "There is no dump none.dump"),
         (("batch", "none.jsonl"), 2, "The batch none.jsonl cannot be read"),
     ],
@@ -167,6 +168,8 @@ def test_the_video_of_a_generation_is_saved(cinelet: Command, bare: Path) -> Non
     (generation,) = cinelet("jobs", "list", "--state", "completed", "--json").json
     shown = cinelet("jobs", "show", generation["id"]).out
     assert "64x48, 1 s" in shown
+    refused = cinelet("jobs", "save", generation["id"], "-o", "mine.webm")
+    assert refused.err == ("error: mine.webm cannot hold this video, which is stored as .mp4; name it mine.mp4\n")
     saved = cinelet("jobs", "save", generation["id"], "-o", "mine.mp4")
     assert saved.out == "mine.mp4\n"
     assert probe(bare / "mine.mp4").sha256 == generation["result"]["sha256"]
