@@ -8,6 +8,7 @@ import random
 import threading
 from functools import cached_property
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cinelet.backends.hub import HubBackend
@@ -15,7 +16,7 @@ from cinelet.backends.registry import BackendRegistry
 from cinelet.clock import Clock, SystemClock
 from cinelet.config import EMBEDDED_MODEL, Config
 from cinelet.domain.backend import Backend, Revises, RevisesLoras
-from cinelet.domain.errors import CineletError, ModelUnsupportedError
+from cinelet.domain.errors import CineletError, ModelUnsupportedError, ProcessingError, ValidationError
 from cinelet.domain.model import AUTO, ModelReference
 from cinelet.domain.request import Task
 from cinelet.resilience import (
@@ -261,9 +262,35 @@ def make_registry(config: Config) -> BackendRegistry:
     return registry
 
 
+def require_served(config: Config, model: str) -> None:
+    """Raise `ModelUnsupportedError` for a model of a scheme that nothing here serves."""
+    make_registry(config).require_served(ModelReference.parse(model))
+
+
+def require_directory(model: str) -> None:
+    """Raise `ModelNotFoundError` for a model that is to be in a directory where there is none."""
+    reference = ModelReference.parse(model)
+    if reference.is_directory:
+        from cinelet.backends.diffusers.model_folder import read_index
+
+        read_index(Path(reference.name).expanduser(), model)
+
+
 def missing_packages() -> list[str]:
     """Return what is not installed and that models on this machine need."""
     return [name for name in _LOCAL_PACKAGES if importlib.util.find_spec(name) is None]
+
+
+def check_device(config: Config) -> None:
+    """Raise `ValidationError` where models are to run on a device that is not here; loads PyTorch to find out."""
+    if config.cinelet_device in {None, "cpu"} or missing_packages():
+        return
+    from cinelet.backends.diffusers.devices import choose_device
+
+    try:
+        choose_device(config.cinelet_device)
+    except ProcessingError as error:
+        raise ValidationError(str(error), {"device": "Cannot be used here"}) from error
 
 
 def _diffusers_backend(config: Config) -> Backend:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import math
 import os
 import shutil
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from cinelet.assembly import VideoService
 from cinelet.config import Config
 from cinelet.domain.backend import Context
 from cinelet.domain.errors import FileSizeError, ValidationError
-from cinelet.domain.lora import Lora
+from cinelet.domain.lora import Lora, parse_lora
 from cinelet.domain.progress import Progress
 from cinelet.domain.request import (
     CacheMode,
@@ -31,13 +32,14 @@ from cinelet.domain.request import (
 from cinelet.domain.video import VideoResult
 from cinelet.storage.work_folder import make_work_folder
 
+_Lora = Lora | Mapping[str, Any] | str
 _Result = TypeVar("_Result")
 
 
 def generate(
     prompt: str | None = None,
     *,
-    image: bytes | str | os.PathLike[str] | None = None,
+    image: bytes | bytearray | memoryview | str | os.PathLike[str] | None = None,
     model: str | None = None,
     negative_prompt: str | None = None,
     duration: float = 6,
@@ -51,7 +53,7 @@ def generate(
     preset: QualityPreset | None = None,
     codec: Codec = "h264",
     quality: Quality | None = None,
-    lora: Sequence[Lora | Mapping[str, Any]] = (),
+    lora: _Lora | Iterable[_Lora] | None = (),
     upscaler: str | None = None,
     fallback: bool = True,
     cache: CacheMode = "use",
@@ -64,7 +66,8 @@ def generate(
     """Make a video and wait for it; works in scripts, in threads, in notebooks and inside a running event loop.
 
     prompt: what the video shows; optional with an image. image: a PNG, JPEG or WebP file, as bytes or by its path.
-    `None` leaves a choice to the model. quality, lora (each with `path` and `scale`) and upscaler: of a local model.
+    `None` leaves a choice to the model. quality, lora (one or several, each with `path` and `scale`, or a text such as
+    "org/name=0.8") and upscaler: of a local model.
     duration: seconds; width, height: pixels. fallback: whether another may do it where a remote one fails. cache: `use`
     answers with a video that was made before from the same seed, `refresh` makes it anew, `off` does not keep it.
     prefer, max_cost, max_seconds: how the models that can do it are ordered, and what one may be expected to cost and
@@ -74,7 +77,7 @@ def generate(
     request = make_request(
         task=Task.TEXT_TO_VIDEO if image is None else Task.IMAGE_TO_VIDEO,
         prompt=prompt,
-        image=image if image is None or isinstance(image, bytes) else read_image(Path(image)),
+        image=None if image is None else _content(image),
         model=model,
         negative_prompt=negative_prompt,
         duration=duration,
@@ -88,7 +91,7 @@ def generate(
         preset=preset,
         codec=codec,
         quality=quality,
-        lora=tuple(lora),
+        lora=_loras(lora),
         upscaler=upscaler,
         fallback=fallback,
         cache=cache,
@@ -96,10 +99,11 @@ def generate(
         max_cost=max_cost,
         max_seconds=max_seconds,
     )
+    seconds = None if deadline_seconds is None else _seconds(deadline_seconds)
     service = _DOOR.service()
     folder = make_work_folder()
-    seconds = service.deadline_seconds if deadline_seconds is None else deadline_seconds
     previews = on_progress is not None and service.config.cinelet_previews
+    seconds = service.deadline_seconds if seconds is None else seconds
     context = Context(folder, deadline_seconds=seconds, on_progress=on_progress, previews=previews)
     try:
         result = _DOOR.run(service.generate(request, context), cancel=context.cancel)
@@ -107,6 +111,35 @@ def generate(
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return replace(result, owned_folder=folder)
+
+
+def _content(image: object) -> bytes:
+    """Return the content of an image that was given as bytes or by its path."""
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return bytes(image)
+    if isinstance(image, (str, os.PathLike)):
+        return read_image(Path(os.fsdecode(image)))
+    message = f"An image of the type {type(image).__name__} cannot be used; give the bytes of a file or its path"
+    raise ValidationError(message, {"image": "Must be bytes or a path"})
+
+
+def _loras(given: Any) -> tuple[Any, ...]:
+    """Return what was given as one LoRA or as several, with texts read; the request refuses what is none."""
+    several = isinstance(given, Iterable) and not isinstance(given, (str, Mapping, Lora))
+    found = () if given is None else tuple(given) if several else (given,)
+    return tuple(parse_lora(one) if isinstance(one, str) else one for one in found)
+
+
+def _seconds(deadline: object) -> float:
+    """Return a deadline as a number, or raise `ValidationError` that says what was given."""
+    try:
+        seconds = float(deadline)  # type: ignore[arg-type]  # anything, as it comes from outside
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        message = f"deadline_seconds must be a number of seconds, not {deadline!r:.60}"
+        raise ValidationError(message, {"deadline_seconds": "Must be a number"})
+    return seconds
 
 
 def read_image(path: Path) -> bytes:

@@ -184,3 +184,16 @@ def test_a_model_is_loaded_by_the_backend_of_its_scheme_and_refused_where_that_l
     for asked in (registry.pull(remote, context), registry.load(remote, context), registry.unload(remote)):
         with pytest.raises(ModelUnsupportedError, match="nothing is loaded for it; name a model that does"):
             asyncio.run(asked)
+
+
+def test_what_nothing_serves_is_refused_by_name_before_any_backend_is_made() -> None:
+    registry = BackendRegistry({"local": FakeBackend}, plugins=lambda: plugin("fake", "nowhere:Nothing"))
+    for served in ("local:org/name", "fake:model", "auto"):
+        registry.require_served(ModelReference.parse(served))
+    with pytest.raises(ModelUnsupportedError, match=r"Nothing serves the scheme 'nobody' of nobody:x.*: fake, local"):
+        registry.require_served(ModelReference.parse("nobody:x"))
+
+
+def test_auto_is_a_choice_and_not_a_model_to_load() -> None:
+    with pytest.raises(ModelUnsupportedError, match="auto is no model, but a choice among several; name one of them"):
+        backend_of(BackendRegistry({"local": FakeBackend}, plugins=dict), "auto")

@@ -11,6 +11,7 @@ import pytest
 
 import cinelet as library
 from cinelet.domain.errors import CineletError
+from cinelet.domain.lora import Lora
 from cinelet.testing import FakeBackend, example_image
 from tests.cli.conftest import Command
 
@@ -48,7 +49,7 @@ WRONG: dict[str, tuple[list[str], dict[str, Any], str, int]] = {
         "cannot be read: Could not",
         2,
     ),
-    "an empty image": (["a", "--image", "empty"], {"image": "empty"}, "needs an image", 2),
+    "an empty image": (["a", "--image", "empty"], {"image": "empty"}, "The image is empty", 2),
     "a broken reference": (["a", "--model", "nonsense"], {"model": "nonsense"}, "is not a model reference", 2),
     "an empty reference": (["a", "--model", ""], {"model": ""}, "'' is not a model reference", 2),
     "a bare folder": (["a", "--model", "./x"], {"model": "./x"}, "a directory is written local:./x", 2),
@@ -61,6 +62,26 @@ WRONG: dict[str, tuple[list[str], dict[str, Any], str, int]] = {
         1,
     ),
     "no time": (["a", "--deadline", "0"], {"deadline_seconds": 0}, "The deadline of 0 s is over", 1),
+    "no deadline": (
+        ["a", "--deadline", "nan"],
+        {"deadline_seconds": float("nan")},
+        "deadline_seconds must be a number of seconds, not nan",
+        2,
+    ),
+}
+
+# what only the library can be given, and what it says
+WRONG_TYPES: dict[str, tuple[dict[str, Any], str]] = {
+    "a word for a deadline": ({"deadline_seconds": "soon"}, "must be a number of seconds, not 'soon'"),
+    "a list for a deadline": ({"deadline_seconds": [5]}, "must be a number of seconds, not [5]"),
+    "an endless deadline": ({"deadline_seconds": float("inf")}, "must be a number of seconds, not inf"),
+    "a number for an image": (
+        {"image": 5},
+        "An image of the type int cannot be used; give the bytes of a file or its path",
+    ),
+    "a number for a LoRA": ({"lora": 5}, "lora.0: "),
+    "a list with a number for a LoRA": ({"lora": [5]}, "lora.0: "),
+    "a text that is no LoRA": ({"lora": "org/name=strong"}, "The LoRA 'org/name=strong' cannot be read"),
 }
 
 # what only the command line can be given
@@ -118,6 +139,44 @@ def test_the_library_refuses(backend: FakeBackend, case: str) -> None:
     assert "\n" not in str(caught.value)
     assert isinstance(caught.value, library.ValidationError) is (code == 2)
     assert backend.requests == []
+
+
+def test_a_file_that_is_no_image_is_not_quoted(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from cinelet.cli.app import run
+
+    (bare / ".env").write_text("TOKEN=abc123\n")
+    assert run(["generate", "a", "--image", ".env", "--model", "embedded", "--quiet"]) == 2
+    assert capsys.readouterr().err == (
+        "error: The image cannot be used: it is a text file; give a PNG, JPEG or WebP file\n"
+    )
+
+
+@pytest.mark.parametrize("case", WRONG_TYPES)
+def test_the_library_refuses_a_wrong_type(backend: FakeBackend, case: str) -> None:
+    values, message = WRONG_TYPES[case]
+    with pytest.raises(library.ValidationError) as caught:
+        library.generate("a", **{"model": "fake:x", **values})
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert backend.requests == []
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "meant"),
+    [
+        ({"lora": None}, "lora", ()),
+        ({"lora": "org/name"}, "lora", (Lora(path="org/name"),)),
+        ({"lora": ["org/name=0.5"]}, "lora", (Lora(path="org/name", scale=0.5),)),
+        ({"lora": {"path": "org/name"}}, "lora", (Lora(path="org/name"),)),
+        ({"lora": Lora(path="org/name")}, "lora", (Lora(path="org/name"),)),
+        ({"image": bytearray(example_image())}, "image", example_image()),
+        ({"image": memoryview(example_image())}, "image", example_image()),
+        ({"deadline_seconds": "60"}, "lora", ()),
+    ],
+)
+def test_the_library_takes_what_is_meant(backend: FakeBackend, values: dict[str, Any], field: str, meant: Any) -> None:
+    with library.generate("a", **{"model": "fake:x", "duration": 1, "seed": 1, **values}):
+        assert getattr(backend.requests[0], field) == meant
 
 
 @pytest.mark.parametrize("case", WRONG_COMMANDS)

@@ -270,6 +270,17 @@ def test_prompts_may_come_from_stdin(cinelet: Command, bare: Path, monkeypatch: 
     assert len(list((bare / "videos").iterdir())) == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "what"), [(("generate", "--prompts", "-"), "no prompt"), (("batch", "-"), "no request")]
+)
+def test_an_empty_stdin_is_called_by_its_name(
+    cinelet: Command, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], what: str
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
+    done = cinelet(*words)
+    assert (done.code, done.err.startswith(f"error: standard input holds {what}; ")) == (2, True)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_leaves_no_file_and_no_traceback(
     installed_fake: list[str], bare: Path, tmp_path: Path, number: signal.Signals, code: int

@@ -72,6 +72,11 @@ def test_a_key_gives_the_same_generation(cinelet: Command) -> None:
         (("jobs", "list", "--state", "lost"), 2, "There is no state 'lost'"),
         (("jobs", "submit", ""), 2, "Prompt must be 1-1000 characters"),
         (("worker", "--queues", "fast"), 2, "There is no queue fast"),
+        (("jobs", "submit", "x", "--model", "foo:bar"), 1, "Nothing serves the scheme 'foo' of foo:bar; install"),
+        (("estimate", "--model", "foo:bar"), 1, "Nothing serves the scheme 'foo' of foo:bar; install"),
+        (("estimate", "--model", "local:./none"), 1, "local:./none: none does not exist; give the directory"),
+        (("jobs", "submit", "x", "--model", "nonsense"), 2, "'nonsense' is not a model reference"),
+        (("worker", "--metrics-fd", "999"), 2, "--metrics-fd 999 cannot be used: Bad file descriptor; leave it to"),
         (("db", "restore", "none.dump"), 1, "There is no dump none.dump"),
         (("batch", "none.jsonl"), 2, "The batch none.jsonl cannot be read"),
     ],
@@ -83,9 +88,30 @@ def test_a_wrong_word_is_one_line(cinelet: Command, words: tuple[str, ...], code
     assert done.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("queues", ["local", "remote,local"])
+def test_a_worker_for_local_models_does_not_start_on_a_device_that_is_not_there(cinelet: Command, queues: str) -> None:
+    done = cinelet("worker", "--queues", queues, "--device", "cuda:99", "--parent", "1")
+    assert done.code == 2
+    (line,) = done.err.splitlines()
+    assert line.startswith("error: The device 'cuda:99' cannot be used here: ")
+
+
+def test_a_worker_for_remote_models_asks_for_no_device(cinelet: Command) -> None:
+    done = cinelet("worker", "--queues", "remote", "--device", "cuda:99", "--parent", "1")
+    assert (done.code, "has stopped after 0 generations" in done.err) == (0, True)
+
+
 def test_a_dump_brings_the_jobs_back(cinelet: Command, submitted: str, bare: Path) -> None:
     assert cinelet("db", "dump", "jobs.dump").code == 0
     assert (bare / "jobs.dump").stat().st_mode & 0o077 == 0
+    before = (bare / "jobs.dump").stat()
+    again = cinelet("db", "dump", "jobs.dump")
+    assert (again.code, again.err) == (
+        2,
+        "error: jobs.dump exists already; give --force to replace it, or another name\n",
+    )
+    assert (bare / "jobs.dump").stat() == before
+    assert cinelet("db", "dump", "jobs.dump", "--force").code == 0
     later = cinelet("jobs", "submit", "another").out.strip()
     refused = cinelet("db", "restore", "jobs.dump")
     assert (refused.code, "--force" in refused.err) == (2, True)
@@ -142,6 +168,8 @@ def test_the_video_of_a_generation_is_saved(cinelet: Command, bare: Path) -> Non
     (generation,) = cinelet("jobs", "list", "--state", "completed", "--json").json
     shown = cinelet("jobs", "show", generation["id"]).out
     assert "64x48, 1 s" in shown
+    refused = cinelet("jobs", "save", generation["id"], "-o", "mine.webm")
+    assert refused.err == ("error: mine.webm cannot hold this video, which is stored as .mp4; name it mine.mp4\n")
     saved = cinelet("jobs", "save", generation["id"], "-o", "mine.mp4")
     assert saved.out == "mine.mp4\n"
     assert probe(bare / "mine.mp4").sha256 == generation["result"]["sha256"]

@@ -144,6 +144,13 @@ def test_an_owned_folder_goes_on_close_and_saved_copies_stay(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
+def test_a_result_that_was_closed_says_so_when_it_is_to_be_saved(tmp_path: Path) -> None:
+    made = result(tmp_path / "work", owned=True)
+    made.close()
+    with pytest.raises(ValidationError, match="The video is gone, as its result was closed"):
+        made.save(tmp_path / "out.mp4")
+
+
 def test_a_folder_of_somebody_else_stays(tmp_path: Path) -> None:
     result(tmp_path / "work").close()
     assert (tmp_path / "work" / "video.mp4").exists()

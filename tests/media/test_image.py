@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cinelet.domain.errors import ValidationError
-from cinelet.media.image import fit_image, open_image
+from cinelet.media.image import decode_image, fit_image, open_image
 
 ORIENTATION = 0x112
 FORMATS = ["PNG", "JPEG", "WebP"]
@@ -123,6 +123,20 @@ def test_transparency_is_laid_on_white():
     assert open_image(file_of(Image.new("LA", (8, 8), (0, 0)))).getpixel((4, 4)) == WHITE
 
 
+@pytest.mark.parametrize(
+    ("image", "lost"),
+    [
+        (Image.new("RGBA", (8, 8), (255, 0, 0, 254)), ["opaque"]),
+        (Image.new("LA", (8, 8), (0, 0)), ["opaque"]),
+        (Image.new("RGBA", (8, 8), (255, 0, 0, 255)), []),
+        (Image.new("RGB", (8, 8)), []),
+    ],
+)
+def test_transparency_is_reported_where_there_is_any(image, lost):
+    _, changes = decode_image(file_of(image))
+    assert [(change.parameter, change.applied) for change in changes] == [("image", what) for what in lost]
+
+
 def test_a_palette_with_a_transparent_colour_is_laid_on_white():
     palette = Image.new("P", (8, 8), 1)
     palette.putpalette([0, 0, 255, 255, 0, 0])
@@ -153,10 +167,11 @@ def test_print_colours_become_screen_colours():
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WebP"])
-def test_the_first_frame_of_an_animation_is_taken(kind):
+def test_the_first_frame_of_an_animation_is_taken_and_the_others_are_reported(kind):
     frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
-    image = open_image(file_of(frames[0], kind, save_all=True, append_images=frames[1:], duration=100))
+    image, (change,) = decode_image(file_of(frames[0], kind, save_all=True, append_images=frames[1:], duration=100))
     assert nearly([image.getpixel((8, 8))], [RED])  # type: ignore[list-item]
+    assert (change.parameter, change.requested, change.applied) == ("image", "2 frames", "1 frame")
 
 
 @pytest.mark.parametrize(
@@ -191,12 +206,12 @@ def test_the_size_is_said_with_the_limit():
     ("data", "why"),
     [
         (b"", "it is an empty file; give a PNG, JPEG or WebP file"),
-        (b"just words", "it is a text file ('just words'); give a PNG, JPEG or WebP file"),
-        (b"<html>login</html>", "it is an HTML page ('<html>login</html>'); give a PNG, JPEG or WebP file"),
+        (b"just words", "it is a text file; give a PNG, JPEG or WebP file"),
+        (b"<html>login</html>", "it is an HTML page; give a PNG, JPEG or WebP file"),
         (file_of(Image.new("RGB", (8, 8)), "GIF"), "it is a GIF image; give a PNG, JPEG or WebP file"),
         (file_of(Image.new("RGB", (8, 8)), "TIFF"), "it is a TIFF image; give a PNG, JPEG or WebP file"),
         (file_of(Image.new("RGB", (8, 8)), "BMP"), "it is a BMP image; give a PNG, JPEG or WebP file"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "it is a text file ('%!PS-Adobe-3.0 EPSF-3.0'); give a PNG, JPEG or WebP file"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "it is a text file; give a PNG, JPEG or WebP file"),
     ],
 )
 def test_what_came_instead_of_an_image_is_said(data, why):

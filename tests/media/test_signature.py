@@ -37,6 +37,13 @@ def test_a_quote_is_one_line_of_at_most_eighty_characters():
     assert len(quote) == 80
 
 
+@pytest.mark.parametrize("head", [b"TOKEN=abc123", b'{"key": "abc123"}', b"<html>abc123", b"\x00\x01abc123"])
+def test_a_file_that_may_hold_secrets_is_named_without_its_content(head):
+    phrase = describe(head, quote=False)
+    assert "(" not in phrase
+    assert phrase == describe(head).partition(" (")[0]
+
+
 def test_the_head_of_a_long_json_document_is_known_for_json():
     document = json.dumps({"items": [{"name": f"n{number}", "size": number} for number in range(1000)]}).encode()
     assert {kind_of(document[:length]) for length in range(100, 160)} == {"JSON document"}

@@ -5,6 +5,8 @@ import io
 import json
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -173,3 +175,14 @@ def test_another_configuration_replaces_the_first(stream: io.StringIO) -> None:
     logs.configure(level="INFO", log_format="json", stream=other)
     logging.getLogger("some.library").warning("x")
     assert (len(lines(other)), len(lines(stream))) == (1, 0)
+
+
+def test_a_program_without_logs_of_its_own_is_told_of_an_error_by_the_error_alone() -> None:
+    program = (
+        "import cinelet\n"
+        "try:\n    cinelet.generate('a red circle', model='nobody:serves')\n"
+        "except cinelet.ModelUnsupportedError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert "nobody" in done.stdout
+    assert done.stderr == ""

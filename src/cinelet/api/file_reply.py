@@ -183,5 +183,5 @@ def _facts(result: dict[str, Any]) -> dict[str, str]:
         "x-cinelet-duration": f"{result['duration']:g}",
         "x-cinelet-fps": f"{result['fps']:g}",
         "x-cinelet-cache": str(result["cache"]),
-        "x-cinelet-adjusted": ",".join(change["parameter"] for change in result["adjustments"]),
+        "x-cinelet-adjusted": ",".join(dict.fromkeys(change["parameter"] for change in result["adjustments"])),
     }

@@ -20,7 +20,7 @@ from cinelet.domain.backend import (
 from cinelet.domain.condition import Condition, LoadedModel, condition_of, merged
 from cinelet.domain.errors import CineletError, ModelUnsupportedError
 from cinelet.domain.lora import Lora
-from cinelet.domain.model import BUILT_IN_SCHEMES, ModelReference
+from cinelet.domain.model import AUTO, BUILT_IN_SCHEMES, ModelReference
 from cinelet.domain.request import Task, VideoRequest
 from cinelet.observability.logs import get_logger
 
@@ -50,6 +50,11 @@ class BackendRegistry:
     def schemes(self) -> frozenset[str]:
         """Return the schemes that are served, without loading any backend."""
         return frozenset(self._factories) | (frozenset(self._plugins()) - set(BUILT_IN_SCHEMES))
+
+    def require_served(self, model: ModelReference) -> None:
+        """Raise `ModelUnsupportedError` where nothing serves a reference, without loading any backend."""
+        if model != AUTO and model.scheme not in self.schemes():
+            raise self._unserved(model)
 
     async def capabilities(self, model: ModelReference) -> Capabilities:
         """Ask the model's backend."""
@@ -126,6 +131,9 @@ class BackendRegistry:
             return self._made[source]
 
     def _unserved(self, model: ModelReference) -> ModelUnsupportedError:
+        if model == AUTO:
+            why = f"{model} is no model, but a choice among several"
+            return ModelUnsupportedError(f"{why}; name one of them (cinelet models list shows some)", str(model))
         served = ", ".join(sorted(self.schemes()))
         why = f"Nothing serves the scheme {model.scheme!r} of {model}"
         return ModelUnsupportedError(f"{why}; install the plugin that does, or use one of: {served}", str(model))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from cinelet.cli.generate import name_of
 from cinelet.cli.output import slug
 from cinelet.domain.errors import CapacityError, CineletError, ValidationError
 
@@ -74,11 +75,11 @@ def read_lines(file: Path, *, folder: Path) -> Iterator[Line]:
         text = sys.stdin.read() if str(file) == "-" else file.expanduser().read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else (error.strerror or str(error))
-        raise ValidationError(f"The batch {file} cannot be read: {why}", {"file": "Cannot be read"}) from error
+        raise ValidationError(f"The batch {name_of(file)} cannot be read: {why}", {"file": "Cannot be read"}) from error
     # Not `splitlines`: JSON may hold characters at which that parts lines, too.
     found = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
     if not found:
-        raise ValidationError(f"{file} holds no request; write one JSON object a line", {"file": "Empty"})
+        raise ValidationError(f"{name_of(file)} holds no request; write one JSON object a line", {"file": "Empty"})
     beside = Path() if str(file) == "-" else file.expanduser().parent
     for number, line in found:
         try:

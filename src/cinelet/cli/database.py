@@ -38,11 +38,16 @@ def status(*, as_json: Annotated[bool, typer.Option("--json", help="Print one JS
 
 
 @app.command()
-def dump(file: File) -> None:
+def dump(
+    file: File, *, force: Annotated[bool, typer.Option("--force", "-f", help="Replace an existing file.")] = False
+) -> None:
     """Write all jobs to a file. It holds prompts: only you can read it."""
     import asyncio
 
     from cinelet.assembly import open_database
+    from cinelet.cli.output import require_free
+
+    require_free([file.expanduser()], force=force, instead="another name")
 
     async def dumped() -> None:
         async with await open_database() as database:

@@ -31,20 +31,25 @@ def estimate(
     import asyncio
     import json
 
-    from cinelet.assembly import durable_jobs
+    from cinelet.assembly import durable_jobs, require_directory, require_served
     from cinelet.cli.generate import size_of
+    from cinelet.config import Config
     from cinelet.domain.request import Task, make_request
     from cinelet.jobs.estimate import Wanted
     from cinelet.jobs.forecast import forecast
 
     width, height = size_of(size)
+    config = Config()
+    named = config.default_models[Task(task)] if model is None else model
+    require_served(config, named)
+    require_directory(named)
 
     async def asked() -> Forecast:
-        async with durable_jobs() as jobs:
+        async with durable_jobs(config) as jobs:
             request = make_request(
                 task=Task.TEXT_TO_VIDEO,
                 prompt="a video",
-                model=jobs.service.default_models[Task(task)] if model is None else model,
+                model=named,
                 duration=duration,
                 fps=fps,
                 num_inference_steps=steps,

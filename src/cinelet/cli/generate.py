@@ -123,7 +123,7 @@ def generate(
         names = [text or (image.stem if image else "") for text in texts]
         suffix = container_suffix(codec)
         if prompts is None:
-            targets = [single_target(output, prompt=names[0], suffix=suffix, force=force)]
+            targets = [single_target(output, prompt=names[0], suffix=suffix, force=force, has_codec=True)]
         else:
             targets = batch_targets(output or BATCH_FOLDER, prompts=names, suffix=suffix, force=force)
         named = prompts is not None or (output is not None and not output.expanduser().is_dir())
@@ -170,13 +170,20 @@ def _lines(file: Path) -> list[str | None]:
         text = sys.stdin.read() if str(file) == "-" else file.expanduser().read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else (error.strerror or str(error))
-        raise ValidationError(f"The prompts {file} cannot be read: {why}", {"prompts": "Cannot be read"}) from error
+        raise ValidationError(
+            f"The prompts {name_of(file)} cannot be read: {why}", {"prompts": "Cannot be read"}
+        ) from error
     lines: list[str | None] = [
         line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")
     ]
     if not lines:
-        raise ValidationError(f"{file} holds no prompt; write one a line", {"prompts": "Empty"})
+        raise ValidationError(f"{name_of(file)} holds no prompt; write one a line", {"prompts": "Empty"})
     return lines
+
+
+def name_of(file: Path) -> str:
+    """Return what an error calls a file that may be `-`."""
+    return "standard input" if str(file) == "-" else str(file)
 
 
 def size_of(text: str | None) -> tuple[int | None, int | None]:

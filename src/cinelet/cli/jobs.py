@@ -50,11 +50,16 @@ def submit(
     as_json: AsJson = False,
 ) -> None:
     """Ask for a video, and return at once; a worker makes it (cinelet worker)."""
+    from cinelet.assembly import require_served
+    from cinelet.config import Config
     from cinelet.domain.request import Task, make_request
     from cinelet.door import read_image
 
+    task, config = Task.TEXT_TO_VIDEO if image is None else Task.IMAGE_TO_VIDEO, Config()
+    # Said at once, not by a worker later; so a plugin must be installed where this runs as well.
+    require_served(config, config.default_models[task] if model is None else model)
     request = make_request(
-        task=Task.TEXT_TO_VIDEO if image is None else Task.IMAGE_TO_VIDEO,
+        task=task,
         prompt=prompt,
         image=None if image is None else read_image(image),
         model=model,

@@ -30,9 +30,10 @@ def slug(prompt: str) -> str:
     return f"video-{words}".rstrip("-") if not words or words in _RESERVED else words
 
 
-def single_target(output: Path | None, *, prompt: str, suffix: str, force: bool) -> Path:
+def single_target(output: Path | None, *, prompt: str, suffix: str, force: bool, has_codec: bool = False) -> Path:
     """Return where one video goes. Without `output`: a free name made from the prompt.
 
+    has_codec: whether the command has an option that makes another kind of file.
     Raises `ValidationError` where it cannot be written, would replace a file, or is named as another kind of file.
     """
     target = None if output is None else _expanded(output)
@@ -42,7 +43,7 @@ def single_target(output: Path | None, *, prompt: str, suffix: str, force: bool)
         return free_target(folder, prompt=prompt, suffix=suffix)
     if not target.suffix:
         target = target.with_name(target.name + suffix)
-    _require_suffix(target, suffix)
+    _require_suffix(target, suffix, otherwise=", or give another --codec" if has_codec else "")
     require_writable(target.parent)
     require_free([target], force=force)
     return target
@@ -86,7 +87,7 @@ def require_writable(folder: Path) -> None:
         raise ValidationError(message, {"output": "Cannot be written"}) from error
 
 
-def require_free(targets: list[Path], *, force: bool) -> None:
+def require_free(targets: list[Path], *, force: bool, instead: str = "another --output") -> None:
     """Ask on a terminal before files are replaced; elsewhere raise `ValidationError` that names --force."""
     taken = [target for target in targets if is_taken(target)]
     if force or not taken:
@@ -96,9 +97,7 @@ def require_free(targets: list[Path], *, force: bool) -> None:
     names = str(taken[0]) if len(taken) == 1 else f"{taken[0]} and {len(taken) - 1} more"
     if sys.stdin.isatty() and typer.confirm(f"Replace {names}?", err=True):
         return
-    raise ValidationError(
-        f"{names} exists already; give --force to replace it, or another --output", {"output": "Exists"}
-    )
+    raise ValidationError(f"{names} exists already; give --force to replace it, or {instead}", {"output": "Exists"})
 
 
 def _expanded(output: Path) -> Path:
@@ -113,12 +112,10 @@ def _expanded(output: Path) -> Path:
     return target
 
 
-def _require_suffix(target: Path, suffix: str) -> None:
+def _require_suffix(target: Path, suffix: str, *, otherwise: str) -> None:
     if target.suffix.lower() != suffix:
         better = target.with_suffix(suffix)
-        message = (
-            f"{target} cannot hold this video, which is stored as {suffix}; name it {better}, or give another --codec"
-        )
+        message = f"{target} cannot hold this video, which is stored as {suffix}; name it {better}{otherwise}"
         raise ValidationError(message, {"output": f"The suffix must be {suffix}"})
 
 

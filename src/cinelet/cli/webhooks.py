@@ -79,6 +79,7 @@ def secret(*, owner: Owner = LOCAL_OWNER) -> None:
     from cinelet.jobs.webhook_secrets import WebhookSecrets
 
     async def shown(database: Database) -> None:
+        await _require_owner(database, owner)
         typer.echo(await WebhookSecrets(database).current(owner))
 
     _with_database(shown)
@@ -94,10 +95,20 @@ def rotate(
     from cinelet.jobs.webhook_secrets import WebhookSecrets
 
     async def rotated(database: Database) -> None:
+        await _require_owner(database, owner)
         typer.echo(await WebhookSecrets(database).rotate(owner, keep_seconds=keep_hours * 3600))
         typer.echo(f"the secret before it signs as well for {keep_hours:g} hours", err=True)
 
     _with_database(rotated)
+
+
+async def _require_owner(database: Database, owner: str) -> None:
+    """Raise `ValidationError` for an owner that no key has, revoked ones included: nothing is ever signed for it."""
+    from cinelet.jobs.keys import Keys
+
+    if owner != LOCAL_OWNER and owner not in {key.owner for key in await Keys(database).list()}:
+        message = f"No key has the owner {owner!r:.60}; cinelet keys list shows the owners, beside {LOCAL_OWNER!r}"
+        raise ValidationError(message, {"owner": "Unknown"})
 
 
 class _NoSuchDeliveryError(CineletError):

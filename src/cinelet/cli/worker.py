@@ -44,7 +44,7 @@ def worker(
     """Work on queued generations until it is told to stop (Ctrl-C, SIGTERM). One a machine, or one a device."""
     import asyncio
 
-    from cinelet.assembly import durable_jobs
+    from cinelet.assembly import check_device, durable_jobs
     from cinelet.cli.worker_metrics import show_metrics
     from cinelet.config import Config
     from cinelet.garbage import collect_rarely, keep_what_is_loaded
@@ -54,6 +54,9 @@ def worker(
     config = Config(**{name: value for name, value in given.items() if value is not None})
     logs.configure(level=config.cinelet_log_level or "WARNING", log_format=config.cinelet_log_format, process="worker")
     at_once = queue_sizes(queues, concurrency=concurrency)
+    if "local" in at_once:
+        # Every job that it took would fail for good.
+        check_device(config)
     process = " ".join([",".join(at_once), *([device] if device else [])])
 
     async def work() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from cinelet.config import Config
 from cinelet.config.labels import know_labels
 from cinelet.domain.condition import Condition
+from cinelet.domain.errors import ValidationError
 from cinelet.domain.model import ModelReference
 from cinelet.observability.condition_metrics import ConditionMetrics
 from cinelet.observability.exposition import FORMATS, ProcessMetrics
@@ -24,7 +25,14 @@ def show_metrics(look: Callable[[], Condition], config: Config, *, process: str,
     readings = ConditionMetrics(look, provider_of=lambda circuit: host_of(ModelReference.parse(circuit)))
     collector = ProcessMetrics(process, readings)
     if descriptor is not None:
-        answer_questions(descriptor, lambda letter: FORMATS[letter].write(collector))
+        try:
+            answer_questions(descriptor, lambda letter: FORMATS[letter].write(collector))
+        except (OSError, OverflowError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            message = (
+                f"--metrics-fd {descriptor} cannot be used: {why}; leave it to cinelet serve, or use --metrics-port"
+            )
+            raise ValidationError(message, {"metrics_fd": "Cannot be used"}) from error
         # The port is for workers that somebody else starts: those of one service cannot all have the same one.
         return None
     if config.cinelet_metrics_port is None:

@@ -41,6 +41,9 @@ CHOICE_FIELDS = ("prefer", "max_cost", "max_seconds")
 POLICY_FIELDS = frozenset({"task", "model", "fallback", "cache", *CHOICE_FIELDS})
 """The fields of a request that choose who makes the video, and whether; the others say what it is like."""
 
+_NO_IMAGE = ("Image-to-video needs an image (PNG, JPEG or WebP)", "Missing")
+_EMPTY_IMAGE = ("The image is empty (0 bytes); give a PNG, JPEG or WebP file", "Empty")
+
 
 class Task(StrEnum):
     """What a model makes a video from."""
@@ -122,7 +125,7 @@ class VideoRequest(BaseModel):
                 bad("image", "An image needs the task image-to-video", "Not used by text-to-video")
         else:
             if not self.image:
-                bad("image", "Image-to-video needs an image (PNG, JPEG or WebP)", "Missing or empty")
+                bad("image", *(_NO_IMAGE if self.image is None else _EMPTY_IMAGE))
             if self.prompt is not None and len(self.prompt) > MAX_PROMPT_CHARACTERS:
                 bad("prompt", f"Prompt must be at most {MAX_PROMPT_CHARACTERS} characters", "Invalid prompt length")
         if self.negative_prompt is not None and len(self.negative_prompt) > MAX_PROMPT_CHARACTERS:

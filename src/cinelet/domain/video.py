@@ -87,8 +87,11 @@ class VideoResult:
         """Copy the file to `path` in one step and return where it is: either all of it is there, or nothing.
 
         A folder is given the file's own name, and a name without a suffix gets one. Raises `ValidationError` where
-        something exists and `overwrite` is False, or where the suffix promises another kind of file.
+        something exists and `overwrite` is False, where the suffix promises another kind of file, or after `close`.
         """
+        if not self.path.is_file():
+            message = "The video is gone, as its result was closed; save it before that"
+            raise ValidationError(message, {"path": "Is gone"})
         target = Path(path)
         try:
             target = target.expanduser()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import struct
 import zlib
+from collections.abc import Iterator
 from io import BytesIO
 
 import numpy as np
@@ -29,23 +30,32 @@ _DECODERS: dict[str, type[ImageFile]] = {
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, OverflowError, struct.error, zlib.error)
 """What Pillow raises for a file that is damaged or cut off."""
 
+_OPAQUE = 255
+
 
 def open_image(data: bytes, *, max_pixels: int = 50_000_000) -> Image.Image:
-    """Decode a PNG, JPEG or WebP file to RGB, upright as its EXIF orientation says.
+    """Return the picture alone of what `decode_image` gives."""
+    return decode_image(data, max_pixels=max_pixels)[0]
 
-    Transparency is laid on white, 16 bits become 8, of an animation the first frame is taken, a colour profile is
-    ignored. The size is checked against `max_pixels` before any pixel is decoded.
+
+def decode_image(data: bytes, *, max_pixels: int = 50_000_000) -> tuple[Image.Image, tuple[Adjustment, ...]]:
+    """Decode a PNG, JPEG or WebP file to RGB, upright as its EXIF orientation says; return what was lost as well.
+
+    Transparency is laid on white and of an animation the first frame is taken, both reported; 16 bits become 8, and a
+    colour profile is ignored. The size is checked against `max_pixels` before any pixel is decoded.
     Raises `ValidationError` (details "image") for anything else; the message says what came instead.
     """
     kind = kind_of(data[:HEAD_BYTES])
     if kind not in _DECODERS:
-        raise _refused(f"it is {describe(data[:HEAD_BYTES])}; give a PNG, JPEG or WebP file")
+        raise _refused(f"it is {describe(data[:HEAD_BYTES], quote=False)}; give a PNG, JPEG or WebP file")
     try:
         with _DECODERS[kind](BytesIO(data)) as image:
             if image.width * image.height > max_pixels:
                 raise _refused(f"it has {image.width}x{image.height} pixels; at most {max_pixels:,} pixels are allowed")
             image.load()
-            return _on_white(_upright(image))
+            frames = getattr(image, "n_frames", 1)
+            picture, transparent = _on_white(_upright(image))
+            return picture, tuple(_losses(frames, transparent=transparent))
     except Image.DecompressionBombError as error:
         raise _refused(f"it has more than the allowed {max_pixels:,} pixels") from error
     except _BROKEN as error:
@@ -101,15 +111,23 @@ def _upright(image: Image.Image) -> Image.Image:
     return image
 
 
-def _on_white(image: Image.Image) -> Image.Image:
+def _on_white(image: Image.Image) -> tuple[Image.Image, bool]:
+    """Return a picture without transparency, and whether any of it could be seen through."""
     if image.mode == "I;16":
         image = _eight_bits(image)
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return image.convert("RGB"), False
     with_alpha = image.convert("RGBA")
     page = Image.new("RGB", image.size, "white")
     page.paste(with_alpha, mask=with_alpha)
-    return page
+    return page, with_alpha.getchannel("A").getextrema()[0] != _OPAQUE
+
+
+def _losses(frames: int, *, transparent: bool) -> Iterator[Adjustment]:
+    if frames > 1:
+        yield Adjustment("image", f"{frames} frames", "1 frame", "of an animation the first frame is taken")
+    if transparent:
+        yield Adjustment("image", "transparent", "opaque", "what can be seen through is laid on white")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -53,19 +53,20 @@ def kind_of(head: bytes) -> str | None:
     return "JSON document" if _looks_like_json(text) else "text file"
 
 
-def describe(head: bytes) -> str:
+def describe(head: bytes, *, quote: bool = True) -> str:
     """Return a phrase for an error message: "an HTML page ('<html>...')", "an empty file", "a PNG image".
 
     Text is quoted: the first 80 printable characters at most, on one line. Binary data is shown as its first 8 bytes.
+    quote: False to show nothing of either, of a file that may hold somebody's secrets.
     """
     if not head:
         return "an empty file"
     kind = kind_of(head)
     if kind is None:
-        return f"unknown data (first bytes {head[:8].hex(' ')})"
+        return f"unknown data (first bytes {head[:8].hex(' ')})" if quote else "unknown data"
     # By sound: "an HTML page", "an MP4 video"; but "a WAV".
     article = "an" if kind.startswith(("A", "HTML", "M4A", "MP3", "MP4", "O", "XML")) else "a"
-    return f"{article} {kind} ({_quote(head)})" if kind in _QUOTED_KINDS else f"{article} {kind}"
+    return f"{article} {kind} ({_quote(head)})" if quote and kind in _QUOTED_KINDS else f"{article} {kind}"
 
 
 def _text(head: bytes) -> str | None:

@@ -47,6 +47,8 @@ class _Redaction(logging.Filter):
 
 
 _REDACTION = _Redaction()
+# A program that has set up no logs gets the errors; Python would print their lines as well, bare, on stderr.
+logging.getLogger(ROOT).addHandler(logging.NullHandler())
 
 
 def get_logger(name: str) -> logging.Logger:

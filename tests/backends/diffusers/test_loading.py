@@ -46,8 +46,8 @@ def without_a_tensor(file: Path, *, ending: str) -> None:
 
 
 @pytest.mark.parametrize("device", ["warp:9", "cuda:99"])
-def test_a_device_that_is_not_there_is_refused_with_what_to_set(device: str) -> None:
-    with pytest.raises(ProcessingError, match="set CINELET_DEVICE"):
+def test_a_device_that_is_not_there_is_refused_with_the_reason_and_what_to_set(device: str) -> None:
+    with pytest.raises(ProcessingError, match=f"{device!r} cannot be used here: .*; set CINELET_DEVICE .* to .*cpu$"):
         choose_device(device)
 
 

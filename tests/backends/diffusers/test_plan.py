@@ -6,12 +6,14 @@ import json
 import shutil
 from fractions import Fraction
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from cinelet.backends.diffusers import DiffusersBackend
 from cinelet.backends.diffusers.arguments import pipeline_classes
@@ -77,6 +79,13 @@ def test_the_card_gives_defaults_that_the_request_overrides(carded: Any) -> None
     assert plan.arguments["frame_rate"] == 8
     plan = plan_of(folder, TEXT, width=64, height=64, num_inference_steps=7, guidance_scale=0)
     assert (plan.arguments["num_inference_steps"], plan.arguments["guidance_scale"]) == (7, 0)
+
+
+def test_what_an_image_loses_is_reported(tiny_pipeline: TinyPipeline) -> None:
+    file = BytesIO()
+    Image.new("RGBA", (64, 64), (255, 0, 0, 9)).save(file, "PNG")
+    plan = plan_of(tiny_pipeline("wan_i2v"), IMAGE, width=64, height=64, image=file.getvalue())
+    assert [(change.parameter, change.applied) for change in plan.adjustments] == [("image", "opaque")]
 
 
 def test_a_seed_that_is_not_given_is_chosen_anew_each_time(tiny_pipeline: TinyPipeline) -> None:

@@ -56,6 +56,19 @@ def test_a_picture_is_brought_to_the_size_of_the_video(fit: str, side: tuple[int
     assert [change.parameter for change in changes] == ["image"]
 
 
+def test_transparency_is_reported_only_where_the_picture_is_made_anew() -> None:
+    written = BytesIO()
+    noise = Image.effect_noise((300, 300), 90).convert("RGBA")
+    noise.putalpha(200)
+    noise.save(written, "PNG")
+    request = with_image(written.getvalue())
+    assert picture_of(request, size=None, max_characters=None)[1] == ()
+    _, fitted = picture_of(request, size=(64, 32), max_characters=None)
+    assert [change.applied for change in fitted] == ["opaque", "64x32"]
+    _, smaller = picture_of(request, size=None, max_characters=60_000)
+    assert smaller[0].applied == "opaque"
+
+
 def test_a_wish_how_to_fit_is_reported_where_there_is_no_size() -> None:
     _, changes = picture_of(with_image(encoded(), image_fit="pad"), size=None, max_characters=None)
     assert [(change.parameter, change.applied) for change in changes] == [("image_fit", None)]

@@ -31,12 +31,22 @@ def choose_device(wanted: str | None) -> str:
         try:
             torch.empty(0, device=wanted)
         except (RuntimeError, AssertionError, NotImplementedError) as error:
-            message = f"The device {wanted!r} cannot be used here; set CINELET_DEVICE to cuda, cuda:1, mps or cpu"
-            raise ProcessingError(message, "loading") from error
+            why = str(error).partition("\n")[0].rstrip(".")
+            others = " or ".join(name for name in _usable() if name != wanted)
+            todo = f"set CINELET_DEVICE (or --device of cinelet worker) to {others}"
+            raise ProcessingError(f"The device {wanted!r} cannot be used here: {why}; {todo}", "loading") from error
         return wanted
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _usable() -> list[str]:
+    """List the devices that PyTorch finds, the processor last."""
+    import torch
+
+    found = [f"cuda:{number}" for number in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    return [*found, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
 
 
 def device_without_torch(wanted: str | None) -> str | None:

@@ -15,7 +15,7 @@ from cinelet.backends.diffusers.grid import Grid
 from cinelet.backends.diffusers.model_folder import ModelFolder
 from cinelet.domain.request import Task, VideoRequest
 from cinelet.domain.result import Adjustment
-from cinelet.media.image import fit_image, open_image
+from cinelet.media.image import decode_image, fit_image
 from cinelet.media.timing import frames_needed
 
 if TYPE_CHECKING:
@@ -226,7 +226,10 @@ def _picture(
 ) -> tuple[tuple[int, int], Image.Image | None]:
     """Choose the size, and bring the image to it."""
     grid = model.grid
-    image = open_image(request.image) if request.image is not None and request.task is Task.IMAGE_TO_VIDEO else None
+    image = None
+    if request.image is not None and request.task is Task.IMAGE_TO_VIDEO:
+        image, lost = decode_image(request.image)
+        adjustments += lost
     if request.width is not None and request.height is not None:
         if "height" in model.arguments:
             size, changed = grid.adjusted_size(request.width, request.height)

@@ -9,7 +9,7 @@ from io import BytesIO
 from cinelet.domain.errors import ValidationError
 from cinelet.domain.request import VideoRequest
 from cinelet.domain.result import Adjustment
-from cinelet.media.image import fit_image, open_image
+from cinelet.media.image import decode_image, fit_image
 from cinelet.media.signature import HEAD_BYTES, IMAGE_TYPES, describe, kind_of
 
 _SIDES_PIXELS = (1280, 960, 720, 512, 384, 256)
@@ -45,7 +45,7 @@ def picture_of(
     head = data[:HEAD_BYTES]
     media_type = IMAGE_TYPES.get(kind_of(head) or "")
     if media_type is None:
-        message = f"The image cannot be used: it is {describe(head)}; give a PNG, JPEG or WebP file"
+        message = f"The image cannot be used: it is {describe(head, quote=False)}; give a PNG, JPEG or WebP file"
         raise ValidationError(message, {"image": "Not a PNG, JPEG or WebP file"})
     picture = Picture(data, media_type)
     adjustments: list[Adjustment] = []
@@ -55,26 +55,28 @@ def picture_of(
         reason = "only a picture that is brought to a size is cropped or padded, and no size applies here"
         adjustments.append(Adjustment("image_fit", request.image_fit, None, reason))
     if max_characters is not None and picture.uri_characters > max_characters:
-        smaller = _smaller(picture, max_characters)
+        smaller, lost = _smaller(picture, max_characters)
         reason = f"the host takes pictures of at most {max_characters:,} characters"
-        adjustments.append(Adjustment("image", f"{len(picture.data):,} bytes", f"{len(smaller.data):,} bytes", reason))
+        size_change = Adjustment("image", f"{len(picture.data):,} bytes", f"{len(smaller.data):,} bytes", reason)
+        adjustments += [*lost, size_change]
         picture = smaller
     return picture, tuple(adjustments)
 
 
 def _fitted(picture: Picture, request: VideoRequest, size: tuple[int, int]) -> tuple[Picture, list[Adjustment]]:
     width, height = size
-    image, adjustment = fit_image(open_image(picture.data), width=width, height=height, fit=request.image_fit)
+    opened, lost = decode_image(picture.data)
+    image, adjustment = fit_image(opened, width=width, height=height, fit=request.image_fit)
     if adjustment is None:
         return picture, []
     fitted = BytesIO()
     image.save(fitted, "PNG", compress_level=1)
-    return Picture(fitted.getvalue(), "image/png"), [adjustment]
+    return Picture(fitted.getvalue(), "image/png"), [*lost, adjustment]
 
 
-def _smaller(picture: Picture, max_characters: int) -> Picture:
+def _smaller(picture: Picture, max_characters: int) -> tuple[Picture, tuple[Adjustment, ...]]:
     """Return the picture as a JPEG that is small enough: first of less quality, then of fewer pixels."""
-    image = open_image(picture.data)
+    image, lost = decode_image(picture.data)
     for side in _SIDES_PIXELS:
         scaled = image.copy()
         scaled.thumbnail((side, side))
@@ -83,6 +85,6 @@ def _smaller(picture: Picture, max_characters: int) -> Picture:
             scaled.save(written, "JPEG", quality=quality, optimize=True)
             smaller = Picture(written.getvalue(), "image/jpeg")
             if smaller.uri_characters <= max_characters:
-                return smaller
+                return smaller, lost
     message = f"The image cannot be made small enough for the host, which takes {max_characters:,} characters"
     raise ValidationError(f"{message}; give a simpler or smaller one", {"image": "Too large for this host"})

@@ -47,7 +47,7 @@ def form_of(request: VideoRequest, *, model: str, seed: int) -> list[FormField]:
     if request.image is not None:
         kind = _IMAGES.get(kind_of(request.image[:HEAD_BYTES]) or "")
         if kind is None:
-            what = describe(request.image[:HEAD_BYTES])
+            what = describe(request.image[:HEAD_BYTES], quote=False)
             raise ValidationError(f"The image is {what}; give a PNG, JPEG or WebP file", {"image": "Not an image"})
         form.append(("input_reference", (f"image.{kind}", request.image, f"image/{kind}")))
     return form
