@@ -153,7 +153,8 @@ def _require_own_page(headers: Headers) -> None:
     here = "localhost"
     for header, site in (("Host", f"//{headers.get('host', here)}"), ("Origin", headers.get("origin", f"//{here}"))):
         if not is_loopback(_host_of(site)):
-            raise NotAllowedError(f"{header} names another site, and without a key only this machine is served; ask as localhost")
+            message = f"{header} names another site, and without a key only this machine is served"
+            raise NotAllowedError(f"{message}; ask as localhost")
 
 
 def _require_same_site(headers: Headers) -> None:
