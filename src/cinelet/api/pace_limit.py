@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Literal
 
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
 from cinelet.api.head_limit import HeadLimit
 
 HEAD_SECONDS = 20.0
@@ -90,11 +92,11 @@ class PaceLimit(HeadLimit):
 
     def _is_kept_waiting(self) -> bool:
         """Tell whether it is the service that takes nothing now, or owes the answer to an earlier request first."""
-        cycle = self.cycle
+        cycle: RequestResponseCycle | None = self.cycle
         if cycle is None or cycle.response_complete:
             return False
         return self._part == "head" or self.flow.read_paused or cycle.waiting_for_100_continue or bool(self.pipeline)
 
     def _is_answered(self) -> bool:
         """Tell whether an answer was begun before all of the body was there."""
-        return self._part == "body" and self.cycle is not None and self.cycle.response_started
+        return self._part == "body" and self.cycle.response_started
