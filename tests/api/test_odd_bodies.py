@@ -90,3 +90,8 @@ def test_a_page_after_what_no_database_holds_does_not_exist(client: httpx2.Clien
     after = base64.urlsafe_b64encode(b"1.0 gen_\0").decode()
     reply = client.get(path, params={"after": after})
     assert (reply.status_code, reply.json()["error"]["code"]) == (404, "page_not_found")
+
+
+def test_a_wrong_lora_is_told_in_our_words_alone(client: httpx2.Client) -> None:
+    error = refusal(client.post("/v1/text-to-video", json={"prompt": "x", "lora": "org/x"}))
+    assert error["message"].startswith("lora: must be a JSON list")

@@ -80,6 +80,11 @@ def test_what_cannot_be_done_is_refused(waiting: Served, body: dict[str, Any], s
     assert (reply.status_code, reply.json()["error"]["code"]) == (status, code), reply.text
 
 
+def test_what_cannot_be_loaded_here_names_the_field_that_says_what(waiting: Served) -> None:
+    error = waiting.client.post(ORDERS, json={"action": "load", "model": "hf:org/name"}).json()["error"]
+    assert (error["param"], error["details"]["model"]) == ("model", "hf:org/name")
+
+
 @pytest.mark.parametrize("order_id", ["ord_0", "%00", "x" * 4000])
 def test_an_order_that_there_is_not_is_not_found(waiting: Served, order_id: str) -> None:
     reply = waiting.client.get(f"{ORDERS}/{order_id}")

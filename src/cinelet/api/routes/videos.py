@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Header, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from cinelet.api.access import Caller
-from cinelet.api.errors import error_body
+from cinelet.api.errors import error_body, reply_to_failure
 from cinelet.api.file_reply import spritesheet_reply, thumbnail_reply, video_reply
 from cinelet.api.image_source import image_of
 from cinelet.api.routes.text_to_video import IdempotencyKey
@@ -62,10 +62,11 @@ async def create_video_and_wait(  # noqa: PLR0917  (headers are named in a reque
     ended = await ended_within(jobs, generation, MAX_WAIT_SECONDS)
     if ended.state is State.CANCELLED:
         raise GenerationCancelledError("The generation was cancelled")
+    if ended.error is not None:
+        return reply_to_failure(ended.error)
     if ended.result is None:
-        why = (ended.error or {}).get("message") or f"{ended.id} is {ended.state}; ask for it later"
-        code = (ended.error or {}).get("code", "not_finished")
-        return JSONResponse(error_body(code=code, message=why, kind="server_error"), 502)
+        why = f"{ended.id} is {ended.state}; ask for it later"
+        return JSONResponse(error_body(code="not_finished", message=why, kind="server_error"), 502)
     reply = await video_reply(request, ended)
     seconds = f"{ended.result['generation_time']:g}"
     reply.headers.update({"x-model": str(ended.model), "x-inference-time-s": seconds})
