@@ -345,6 +345,19 @@ def test_seconds_of_video_a_day_come_back_where_there_is_no_video(make_key: Make
     assert ask(client, duration=1).status_code == 202, "what fits still fits"
 
 
+def test_more_seconds_of_video_than_a_whole_day_grants_are_wrong_and_not_too_early(make_key: MakeKey) -> None:
+    _, client = make_key("short of it", video_seconds_per_day=20)
+    refused = ask(client, duration=25)
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"], error["param"]) == (422, "invalid_request", "duration")
+    assert error["message"] == (
+        "This key may ask for 20 seconds of video in 24 hours, and this asks for 25 seconds, which never fits; "
+        "ask for less"
+    )
+    assert "retry-after" not in refused.headers
+    assert ask(client, duration=20).status_code == 202
+
+
 def test_without_a_limit_no_header_speaks_of_one(make_key: MakeKey) -> None:
     _, client = make_key("free")
     assert not {name for name in ask(client).headers if name.startswith("ratelimit")}
