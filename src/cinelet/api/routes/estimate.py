@@ -75,6 +75,7 @@ class EstimateView(BaseModel):
 @router.post("/v1/estimate")
 async def estimate(body: EstimateBody, jobs: Jobs, _: WhoGenerates) -> EstimateView:
     """Say which model would make a video and why, what it would take, cost and change. Nothing is made or loaded."""
+    jobs.queue.check_webhook(body.webhook_url)
     task = Task(body.task)
     model = body.model or jobs.service.default_models[task]
     # Of a text, as no image is there; all else is checked as it would be.

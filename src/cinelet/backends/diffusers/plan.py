@@ -229,7 +229,7 @@ def _picture(
     image = open_image(request.image) if request.image is not None and request.task is Task.IMAGE_TO_VIDEO else None
     if request.width is not None and request.height is not None:
         if "height" in model.arguments:
-            size, changed = grid.adjusted_size(request.width, request.height)
+            size, changed = grid.size_rule.adjusted(request.width, request.height)
             adjustments += changed
         else:
             size = request.width, request.height
