@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from cinelet.api.bodies import NUMBERS
 from cinelet.testing import example_image
 
 DEEP = "[" * 60_000
@@ -95,3 +96,22 @@ def test_a_page_after_what_no_database_holds_does_not_exist(client: httpx2.Clien
 def test_a_wrong_lora_is_told_in_our_words_alone(client: httpx2.Client) -> None:
     error = refusal(client.post("/v1/text-to-video", json={"prompt": "x", "lora": "org/x"}))
     assert error["message"].startswith("lora: must be a JSON list")
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        (path, field)
+        for path in ("/v1/text-to-video", "/v1/image-to-video", "/v1/estimate", "/v1/videos")
+        for field in NUMBERS
+        if path != "/v1/videos" or field not in {"duration", "priority"}  # which has `seconds`
+    ],
+)
+def test_true_is_no_number(client: httpx2.Client, path: str, field: str) -> None:
+    image = f"data:image/png;base64,{base64.b64encode(example_image()).decode()}"
+    body: dict[str, Any] = {"prompt": "x", "width": 64, "height": 64, field: True}
+    if path == "/v1/image-to-video":
+        body["image"] = image
+    error = refusal(client.post(path, json=body))
+    assert error["param"] == field
+    assert "number" in error["message"] or path == "/v1/estimate"

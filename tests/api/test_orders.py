@@ -70,6 +70,7 @@ def test_a_load_that_fails_says_why(served: Served) -> None:
         ({"action": "load", "model": "no model"}, 422, "invalid_request"),
         ({"action": "eat", "model": "embedded"}, 422, "invalid_request"),
         ({"action": "load", "model": "embedded", "timeout_seconds": 0}, 422, "invalid_request"),
+        ({"action": "load", "model": "embedded", "timeout_seconds": True}, 422, "invalid_request"),
         ({"action": "load", "model": "embedded", "device": "cpu"}, 422, "invalid_request"),
         ({"action": "load", "model": "hf:org/name"}, 422, "model_unsupported"),
         ({"action": "load", "model": "embedded"}, 503, "no_worker"),
