@@ -167,6 +167,12 @@ def test_a_route_is_open_to_its_role_and_to_those_above(
             assert (reply.status_code, reply.json()["error"]["code"]) == (403, "not_allowed")
 
 
+@pytest.mark.parametrize("path", ["/v1/generations/{generation_id}/video", "/v1/videos/{video_id}/content"])
+def test_the_headers_of_a_file_need_the_key_that_it_needs_itself(served: Served, make_key: MakeKey, path: str) -> None:
+    assert served.client.head(at(path, NOWHERE)).status_code == 401
+    assert make_key("of headers", role=KeyRole.READ)[1].head(at(path, NOWHERE)).status_code == 404
+
+
 def test_the_description_names_the_scheme_where_a_key_is_needed(served: Served) -> None:
     description = served.client.get("/openapi.json").json()
     scheme = description["components"]["securitySchemes"]["key"]

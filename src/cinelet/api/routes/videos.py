@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, Response
 
 from cinelet.api.access import Caller
 from cinelet.api.errors import error_body, reply_to_failure
-from cinelet.api.file_reply import spritesheet_reply, thumbnail_reply, video_reply
+from cinelet.api.file_reply import file_route, spritesheet_reply, thumbnail_reply, video_reply
 from cinelet.api.image_source import image_of
 from cinelet.api.routes.text_to_video import IdempotencyKey
 from cinelet.api.state import Jobs, Service, Who, WhoGenerates, found
@@ -120,7 +120,7 @@ async def delete_video(video_id: Id, jobs: Jobs, caller: WhoGenerates) -> dict[s
     return {"id": generation.id, "object": "video.deleted", "deleted": True}
 
 
-@router.get("/{video_id}/content", response_class=Response)
+@file_route(router, "/{video_id}/content")
 async def content_of_video(
     video_id: Id,
     request: Request,
