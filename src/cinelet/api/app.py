@@ -13,6 +13,7 @@ from cinelet.api.access import Access
 from cinelet.api.body_limit import FIELDS_BYTES, BodyLimit
 from cinelet.api.errors import REPLIES, answer_errors
 from cinelet.api.known_query import require_known_query
+from cinelet.api.own_redirect import OwnRedirect
 from cinelet.api.request_id import RequestId
 from cinelet.api.request_metrics import RequestMetrics
 from cinelet.api.request_trace import RequestTrace
@@ -99,6 +100,7 @@ def make_app(
         page,
     ):
         app.include_router(routes.router)
+    app.add_middleware(OwnRedirect)
     app.add_middleware(BodyLimit, max_bytes=round(config.max_image_size * _BASE64) + FIELDS_BYTES)
     app.add_middleware(Access, open_to_all=open_to_all, clock=clock)
     app.add_middleware(RequestId)
