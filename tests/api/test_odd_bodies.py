@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from typing import Any
 
 import httpx2
@@ -115,3 +116,22 @@ def test_true_is_no_number(client: httpx2.Client, path: str, field: str) -> None
     error = refusal(client.post(path, json=body))
     assert error["param"] == field
     assert "number" in error["message"] or path == "/v1/estimate"
+
+
+@pytest.mark.parametrize("path", PLACES)
+def test_a_field_that_is_given_twice_is_refused_by_name(client: httpx2.Client, path: str) -> None:
+    body = '{"prompt": "x", "seed": 1, "seed": 2}'
+    if path == "/v1/batches":
+        body = f'{{"requests": [{body}]}}'
+    reply = client.post(path, content=body, headers={"content-type": "application/json"})
+    assert reply.status_code == 422
+    error = refusal(reply)
+    assert (error["param"], error["message"]) == ("seed", "seed is given twice; give it once")
+
+
+def test_a_line_with_a_field_that_is_given_twice_stops_no_other(client: httpx2.Client) -> None:
+    lines = '{"prompt": "x", "duration": 1}\n{"prompt": "x", "prompt": "y"}\n'
+    reply = client.post("/v1/batches", content=lines, headers={"content-type": "application/jsonl"})
+    results = client.get(f"/v1/batches/{reply.json()['id']}/results").text.splitlines()
+    assert "prompt is given twice" in results[1]
+    assert json.loads(results[0])["error"] is None

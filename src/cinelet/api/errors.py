@@ -294,6 +294,8 @@ def answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error.__cause__, CineletError):  # FastAPI's own word for what failed while it read a body
+            return reply_to(error.__cause__)
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
         metrics.refused(code)
         message, headers = str(error.detail), error.headers

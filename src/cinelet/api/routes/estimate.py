@@ -9,12 +9,13 @@ from pydantic import BaseModel, ConfigDict
 
 from cinelet.api.bodies import PAIRS, Parameters, Prompt
 from cinelet.api.choice_view import ChosenView, LeftOutView
+from cinelet.api.json_body import JsonRoute
 from cinelet.api.state import Jobs, WhoGenerates
 from cinelet.domain.request import ImageFit, Task, make_request
 from cinelet.jobs.estimate import Wanted
 from cinelet.jobs.forecast import forecast
 
-router = APIRouter(tags=["videos"])
+router = APIRouter(route_class=JsonRoute, tags=["videos"])
 
 
 class EstimateBody(Parameters):

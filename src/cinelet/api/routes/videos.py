@@ -11,6 +11,7 @@ from cinelet.api.access import Caller
 from cinelet.api.errors import error_body, reply_to_failure
 from cinelet.api.file_reply import file_route, spritesheet_reply, thumbnail_reply, video_reply
 from cinelet.api.image_source import image_of
+from cinelet.api.json_body import JsonRoute
 from cinelet.api.routes.text_to_video import IdempotencyKey
 from cinelet.api.state import Jobs, Service, Who, WhoGenerates, found
 from cinelet.api.state import State as ServiceState
@@ -29,7 +30,7 @@ STOP_SECONDS = 10.0
 VARIANTS = {"video": video_reply, "thumbnail": thumbnail_reply, "spritesheet": spritesheet_reply}
 """By the variant of a video's content."""
 
-router = APIRouter(prefix="/v1/videos", tags=["OpenAI's videos"])
+router = APIRouter(route_class=JsonRoute, prefix="/v1/videos", tags=["OpenAI's videos"])
 Id = Annotated[str, Path(alias="video_id", max_length=5000)]
 RetryCount = Annotated[int, Header(alias="x-stainless-retry-count", ge=0, le=100)]
 
