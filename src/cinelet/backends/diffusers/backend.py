@@ -154,14 +154,13 @@ class DiffusersBackend:
         signature = folder.card.signature
         if signature is None:
             return None
-        multiple, offset, minimum = signature.frames
         return Capabilities(
             model=str(reference),
             tasks=frozenset(signature.tasks),
             runs_on=_this_machine(device),
             parameters=frozenset(signature.parameters),
             native_fps=folder.card.native_fps,
-            frame_rule=FrameRule(multiple, offset, minimum, folder.card.max_frames),
+            frame_rule=FrameRule(*signature.frames, folder.card.max_frames),
             size_multiple=signature.size_multiple,
             size_rule=SizeRule(signature.size_multiple, folder.card.sizes),
             default_size=folder.card.default_size,
