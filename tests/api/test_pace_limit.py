@@ -15,11 +15,12 @@ from cinelet.api import pace_limit
 from cinelet.testing import FakeBackend
 from tests.api.served import Served
 
-HEAD_SECONDS, BODY_SECONDS, MIN_BODY_BYTES = 0.6, 0.6, 40
+HEAD_SECONDS, BODY_SECONDS, MIN_BODY_BYTES = 1.0, 1.0, 10
 LONG_SECONDS = 2.0
+PIECE_BYTES = 20
 TIMEOUT_SECONDS = 20
 HEAD = b"POST /v1/text-to-video HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-FULL = json.dumps({"prompt": "a gull", "duration": 1, "fps": 4, "seed": 0}).encode().ljust(4 * MIN_BODY_BYTES)
+FULL = json.dumps({"prompt": "a gull", "duration": 1, "fps": 4, "seed": 0}).encode().ljust(8 * PIECE_BYTES)
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +101,8 @@ def test_a_body_that_was_answered_before_it_was_whole_is_not_waited_for(connecti
 def test_a_slow_body_that_goes_on_is_taken(connection: socket.socket) -> None:
     connection.sendall(HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(FULL))
     begun = time.monotonic()
-    for start in range(0, len(FULL), MIN_BODY_BYTES // 2):
-        connection.sendall(FULL[start : start + MIN_BODY_BYTES // 2])
+    for start in range(0, len(FULL), PIECE_BYTES):
+        connection.sendall(FULL[start : start + PIECE_BYTES])
         time.sleep(BODY_SECONDS / 4)
     assert time.monotonic() - begun > BODY_SECONDS
     assert told(connection).startswith(b"HTTP/1.1 202 ")
