@@ -14,7 +14,7 @@ import uvicorn
 
 from cinelet import assembly
 from cinelet.api import make_app
-from cinelet.api.head_limit import HeadLimit
+from cinelet.api.pace_limit import PaceLimit
 from cinelet.clock import Clock
 from cinelet.config import Config
 from cinelet.domain.backend import Backend
@@ -102,7 +102,7 @@ class Served:
         self._loop = asyncio.get_running_loop()
         settings = uvicorn.Config(
             self.app,
-            http=HeadLimit,
+            http=PaceLimit,
             port=0,
             lifespan="on",
             log_config=None,

@@ -167,6 +167,12 @@ def test_a_route_is_open_to_its_role_and_to_those_above(
             assert (reply.status_code, reply.json()["error"]["code"]) == (403, "not_allowed")
 
 
+@pytest.mark.parametrize("path", ["/v1/generations/{generation_id}/video", "/v1/videos/{video_id}/content"])
+def test_the_headers_of_a_file_need_the_key_that_it_needs_itself(served: Served, make_key: MakeKey, path: str) -> None:
+    assert served.client.head(at(path, NOWHERE)).status_code == 401
+    assert make_key("of headers", role=KeyRole.READ)[1].head(at(path, NOWHERE)).status_code == 404
+
+
 def test_the_description_names_the_scheme_where_a_key_is_needed(served: Served) -> None:
     description = served.client.get("/openapi.json").json()
     scheme = description["components"]["securitySchemes"]["key"]
@@ -343,6 +349,19 @@ def test_seconds_of_video_a_day_come_back_where_there_is_no_video(make_key: Make
     assert refused.headers["ratelimit"] == f'"video-seconds";r=0;t={refused.headers["retry-after"]}'
     assert refused.headers["ratelimit-policy"] == '"video-seconds";q=5;w=86400;qu="video-seconds"'
     assert ask(client, duration=1).status_code == 202, "what fits still fits"
+
+
+def test_more_seconds_of_video_than_a_whole_day_grants_are_wrong_and_not_too_early(make_key: MakeKey) -> None:
+    _, client = make_key("short of it", video_seconds_per_day=20)
+    refused = ask(client, duration=25)
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"], error["param"]) == (422, "invalid_request", "duration")
+    assert error["message"] == (
+        "This key may ask for 20 seconds of video in 24 hours, and this asks for 25 seconds, which never fits; "
+        "ask for less"
+    )
+    assert "retry-after" not in refused.headers
+    assert ask(client, duration=20).status_code == 202
 
 
 def test_without_a_limit_no_header_speaks_of_one(make_key: MakeKey) -> None:

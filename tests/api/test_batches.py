@@ -253,11 +253,27 @@ def test_a_batch_of_somebody_else_is_answered_like_one_that_does_not_exist(
 def test_a_batch_beyond_a_limit_of_its_key_is_refused_whole(make_client: Callable[..., httpx2.Client]) -> None:
     busy, daily = make_client("busy", running=3), make_client("daily", video_seconds_per_day=3)
     for client, left in ((busy, '"running";r=0;t=5'), (daily, '"video-seconds";r=0')):
-        reply = client.post("/v1/batches", json={"requests": [asked(str(n)) for n in range(4)]})
+        batch = sent(client, *(asked(str(n)) for n in range(2)))
+        reply = client.post("/v1/batches", json={"requests": [asked(str(n)) for n in range(2)]})
         assert (reply.status_code, reply.json()["error"]["code"]) == (429, "rate_limited")
         assert int(reply.headers["retry-after"]) > 0
         assert reply.headers["ratelimit"].startswith(left)
-        assert client.get("/v1/batches").json()["data"] == []
-        batch = sent(client, *(asked(str(n)) for n in range(3)))
+        assert [one["id"] for one in client.get("/v1/batches").json()["data"]] == [batch["id"]]
+        assert client.post("/v1/text-to-video", json=asked()).status_code == 202
         assert client.post("/v1/text-to-video", json=asked()).status_code == 429
-        assert client.get(f"/v1/batches/{batch['id']}").json()["counts"]["total"] == 3
+        assert client.get(f"/v1/batches/{batch['id']}").json()["counts"]["total"] == 2
+
+
+@pytest.mark.parametrize(
+    ("limits", "field"), [({"running": 3}, "requests"), ({"video_seconds_per_day": 3}, "duration")]
+)
+def test_a_batch_that_no_day_has_room_for_is_wrong_and_not_too_early(
+    make_client: Callable[..., httpx2.Client], limits: dict[str, int], field: str
+) -> None:
+    client = make_client(f"small {field}", **limits)
+    reply = client.post("/v1/batches", json={"requests": [asked(str(n)) for n in range(4)]})
+    error = reply.json()["error"]
+    assert (reply.status_code, error["code"], error["param"]) == (422, "invalid_request", field)
+    assert "which never fits" in error["message"]
+    assert "retry-after" not in reply.headers
+    assert client.get("/v1/batches").json()["data"] == []

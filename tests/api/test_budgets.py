@@ -82,6 +82,18 @@ def test_a_generation_that_fails_costs_nothing(make_client: Callable[..., httpx2
     assert ask(client).status_code == 429
 
 
+def test_a_video_that_may_cost_more_than_the_whole_budget_is_wrong_and_not_too_early(
+    make_client: Callable[..., httpx2.Client],
+) -> None:
+    client = make_client("small", budget_per_day=0.4)
+    refused = ask(client)
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"], error["param"]) == (422, "invalid_request", "model")
+    assert error["message"].startswith("This key may spend 0.40 USD in 24 hours, and this asks for what may cost 0.50")
+    assert "retry-after" not in refused.headers
+    assert client.get("/v1/generations").json()["data"] == []
+
+
 def test_a_model_without_a_price_is_refused_with_what_to_do(make_client: Callable[..., httpx2.Client]) -> None:
     client = make_client("unpriced", budget_per_day=5)
     refused = ask(client, model="hf:org/other")
@@ -104,10 +116,11 @@ def test_what_is_asked_for_at_once_never_spends_more_than_there_is(make_client: 
 def test_a_batch_beyond_the_budget_is_refused_as_a_whole(make_client: Callable[..., httpx2.Client]) -> None:
     client = make_client("batches", budget_per_day=1)
     lines = [{**BODY, "prompt": f"gull {number}"} for number in range(3)]
-    assert client.post("/v1/batches", json={"requests": lines}).status_code == 429
+    assert client.post("/v1/batches", json={"requests": lines}).status_code == 422, "no day has room for it"
     taken = client.post("/v1/batches", json={"requests": lines[:2]})
     assert taken.status_code == 202
     assert taken.headers["ratelimit"] == '"budget";r=0;t=86400'
+    assert client.post("/v1/batches", json={"requests": lines[:2]}).status_code == 429
 
 
 def test_without_a_budget_no_price_is_needed(make_client: Callable[..., httpx2.Client]) -> None:

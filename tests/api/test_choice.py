@@ -88,7 +88,7 @@ def test_nothing_that_fits_is_refused_with_the_reason_of_each(choosing: httpx2.C
     for path in ("/v1/text-to-video", "/v1/estimate"):
         reply = choosing.post(path, json=body)
         error = reply.json()["error"]
-        assert (reply.status_code, error["code"]) == (422, "no_model_fits")
+        assert (reply.status_code, error["code"], error["param"]) == (422, "no_model_fits", "model")
         assert set(error["details"]["models"]) == {DEAR, CHEAP}
     assert not [one for one in choosing.get("/v1/generations").json()["data"] if one["request"].get("max_cost") == 0.01]
 

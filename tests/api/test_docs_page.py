@@ -19,6 +19,21 @@ def test_the_page_loads_nothing_from_elsewhere(client: httpx2.Client) -> None:
         assert client.get(address).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "host", "leads_to"),
+    [
+        ("/docs/", "evil.example", "/docs"),
+        ("/docs/?x=1", "evil.example:8000", "/docs?x=1"),
+        ("/v1/generations/?limit=1", "localhost", "/v1/generations?limit=1"),
+    ],
+)
+def test_a_slash_too_many_leads_to_no_host_that_the_request_has_named(
+    client: httpx2.Client, path: str, host: str, leads_to: str
+) -> None:
+    reply = client.get(path, headers={"host": host})
+    assert (reply.status_code, reply.headers["location"]) == (307, leads_to)
+
+
 def test_each_body_and_each_parameter_is_described(client: httpx2.Client) -> None:
     described = client.get("/openapi.json").json()
 

@@ -66,6 +66,22 @@ def test_a_key_that_was_used_for_another_request_is_refused(served: Served, wher
     assert "first" not in reply.text
 
 
+@pytest.mark.parametrize("change", [{"priority": 9}, {"webhook_url": "https://example.org/hook"}], ids=str)
+@pytest.mark.parametrize("changed_first", [False, True])
+def test_a_key_that_was_used_with_another_priority_or_receiver_is_refused(
+    served: Served, change: dict[str, Any], *, changed_first: bool
+) -> None:
+    headers = {"idempotency-key": f"beside {change} {changed_first}"}
+    plain = {**SHORT, "prompt": f"beside {change}"}
+    first, second = ({**plain, **change}, plain) if changed_first else (plain, {**plain, **change})
+    made = served.client.post("/v1/text-to-video", json=first, headers=headers)
+    assert made.status_code == 202
+    reply = served.client.post("/v1/text-to-video", json=second, headers=headers)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (422, "idempotency_conflict")
+    again = served.client.post("/v1/text-to-video", json=first, headers=headers)
+    assert again.json()["id"] == made.json()["id"]
+
+
 @pytest.mark.parametrize("where", WAYS)
 def test_a_request_that_was_refused_keeps_no_key(served: Served, where: str) -> None:
     headers = {"idempotency-key": f"refused {where}"}

@@ -57,7 +57,9 @@ class KeysOf:
         return self._exist
 
 
-def status_at(server: tuple[str, int | None] | None, keys: KeysOf, **options: Any) -> int:
+def status_at(
+    server: tuple[str, int | None] | None, keys: KeysOf, *, headers: dict[str, str] | None = None, **options: Any
+) -> int:
     """Return what a request that has reached an address is answered."""
     statuses: list[int] = []
 
@@ -72,7 +74,8 @@ def status_at(server: tuple[str, int | None] | None, keys: KeysOf, **options: An
             statuses.append(message["status"])
 
     app = SimpleNamespace(state=SimpleNamespace(keys=keys))
-    scope: dict[str, Any] = {"type": "http", "path": "/v1/text-to-video", "headers": [], "server": server, "app": app}
+    scope: dict[str, Any] = {"type": "http", "path": "/v1/text-to-video", "server": server, "app": app}
+    scope["headers"] = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
     access = Access(inside, **{"open_to_all": False, **options})
     asyncio.run(access(scope, receive, send))
     return statuses[0]
@@ -95,6 +98,28 @@ def test_only_what_reached_a_loopback_address_needs_no_key(server: tuple[str, in
     assert status_at(server, KeysOf(exist=False)) == status
     assert status_at(server, KeysOf(exist=True)) == 401
     assert status_at(server, KeysOf(exist=True), open_to_all=True) == 200
+
+
+@pytest.mark.parametrize(
+    ("address", "headers", "status"),
+    [
+        ("127.0.0.1", {"host": "localhost:8000", "origin": "http://localhost:8000"}, 200),
+        ("127.0.0.1", {"host": "127.0.0.1:8000"}, 200),
+        ("127.0.0.1", {"host": "127.0.0.1:8000", "origin": "https://shop.example"}, 403),
+        ("127.0.0.1", {"host": "127.0.0.1:8000", "origin": "null"}, 403),
+        ("127.0.0.1", {"host": "led-here.example:8000", "origin": "http://led-here.example:8000"}, 403),
+        ("192.0.2.7", {"host": "videos.example", "origin": "https://videos.example"}, 200),
+        ("192.0.2.7", {"host": "192.0.2.7:8000"}, 200),
+        ("192.0.2.7", {"host": "192.0.2.7:8000", "origin": "http://192.0.2.7:8000"}, 200),
+        ("192.0.2.7", {"host": "192.0.2.7:8000", "origin": "https://shop.example"}, 403),
+        ("192.0.2.7", {"host": "192.0.2.7:8000", "origin": "null"}, 403),
+        ("192.0.2.7", {"origin": "https://shop.example"}, 403),
+    ],
+)
+def test_a_service_that_is_open_to_all_is_not_open_to_the_pages_of_other_sites(
+    address: str, headers: dict[str, str], status: int
+) -> None:
+    assert status_at((address, 8000), KeysOf(exist=True), headers=headers, open_to_all=True) == status
 
 
 def test_without_the_database_nobody_is_let_in() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from typing import Any
 
 import httpx2
 import pytest
 
+from cinelet.api.bodies import NUMBERS
 from cinelet.testing import example_image
 
 DEEP = "[" * 60_000
@@ -90,3 +92,46 @@ def test_a_page_after_what_no_database_holds_does_not_exist(client: httpx2.Clien
     after = base64.urlsafe_b64encode(b"1.0 gen_\0").decode()
     reply = client.get(path, params={"after": after})
     assert (reply.status_code, reply.json()["error"]["code"]) == (404, "page_not_found")
+
+
+def test_a_wrong_lora_is_told_in_our_words_alone(client: httpx2.Client) -> None:
+    error = refusal(client.post("/v1/text-to-video", json={"prompt": "x", "lora": "org/x"}))
+    assert error["message"].startswith("lora: must be a JSON list")
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        (path, field)
+        for path in ("/v1/text-to-video", "/v1/image-to-video", "/v1/estimate", "/v1/videos")
+        for field in NUMBERS
+        if path != "/v1/videos" or field not in {"duration", "priority"}  # which has `seconds`
+    ],
+)
+def test_true_is_no_number(client: httpx2.Client, path: str, field: str) -> None:
+    image = f"data:image/png;base64,{base64.b64encode(example_image()).decode()}"
+    body: dict[str, Any] = {"prompt": "x", "width": 64, "height": 64, field: True}
+    if path == "/v1/image-to-video":
+        body["image"] = image
+    error = refusal(client.post(path, json=body))
+    assert error["param"] == field
+    assert "number" in error["message"] or path == "/v1/estimate"
+
+
+@pytest.mark.parametrize("path", PLACES)
+def test_a_field_that_is_given_twice_is_refused_by_name(client: httpx2.Client, path: str) -> None:
+    body = '{"prompt": "x", "seed": 1, "seed": 2}'
+    if path == "/v1/batches":
+        body = f'{{"requests": [{body}]}}'
+    reply = client.post(path, content=body, headers={"content-type": "application/json"})
+    assert reply.status_code == 422
+    error = refusal(reply)
+    assert (error["param"], error["message"]) == ("seed", "seed is given twice; give it once")
+
+
+def test_a_line_with_a_field_that_is_given_twice_stops_no_other(client: httpx2.Client) -> None:
+    lines = '{"prompt": "x", "duration": 1}\n{"prompt": "x", "prompt": "y"}\n'
+    reply = client.post("/v1/batches", content=lines, headers={"content-type": "application/jsonl"})
+    results = client.get(f"/v1/batches/{reply.json()['id']}/results").text.splitlines()
+    assert "prompt is given twice" in results[1]
+    assert json.loads(results[0])["error"] is None

@@ -11,6 +11,15 @@ import httpx2
 import openai
 import pytest
 
+from cinelet.domain.errors import (
+    AuthenticationError,
+    CineletError,
+    ModelNotFoundError,
+    ModelUnsupportedError,
+    ProcessingError,
+    RateLimitError,
+    ValidationError,
+)
 from cinelet.media.probe import probe
 from cinelet.testing import FakeBackend, example_image
 from tests.api.served import Served
@@ -177,6 +186,31 @@ def test_a_request_that_waits_and_is_sent_again_makes_no_second_video(client: ht
 
     assert made_by(idempotency_key="sync") == made_by(idempotency_key="sync")
     assert made_by() == made_by(x_stainless_retry_count="1")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [
+        (ValidationError("fps: too many", {"fps": "Too many"}), 422, "invalid_request_error"),
+        (ModelUnsupportedError("The model makes no videos here", "embedded"), 422, "invalid_request_error"),
+        (ModelNotFoundError("There is no such model"), 404, "invalid_request_error"),
+        (AuthenticationError("The host takes no such token"), 502, "server_error"),
+        (RateLimitError("The host is asked too much", retry_after=7), 503, "server_error"),
+        (ProcessingError("The video cannot be read", "encoding"), 500, "server_error"),
+    ],
+    ids=lambda value: getattr(value, "code", None),
+)
+def test_who_waits_for_what_fails_is_told_the_status_that_its_error_has_elsewhere(
+    client: httpx2.Client, backend: FakeBackend, error: CineletError, status: int, kind: str
+) -> None:
+    backend.error = error
+    try:
+        reply = client.post("/v1/videos/sync", json={"prompt": "it fails", "seconds": "1", "fps": "4"})
+    finally:
+        backend.error = None
+    told = reply.json()["error"]
+    assert (reply.status_code, told["code"], told["type"]) == (status, error.code, kind)
+    assert (told["message"], reply.headers.get("retry-after")) == (error.message, "7" if status == 503 else None)
 
 
 def test_who_waits_for_what_is_cancelled_is_told_so(client: httpx2.Client, backend: FakeBackend) -> None:

@@ -70,6 +70,7 @@ def test_a_load_that_fails_says_why(served: Served) -> None:
         ({"action": "load", "model": "no model"}, 422, "invalid_request"),
         ({"action": "eat", "model": "embedded"}, 422, "invalid_request"),
         ({"action": "load", "model": "embedded", "timeout_seconds": 0}, 422, "invalid_request"),
+        ({"action": "load", "model": "embedded", "timeout_seconds": True}, 422, "invalid_request"),
         ({"action": "load", "model": "embedded", "device": "cpu"}, 422, "invalid_request"),
         ({"action": "load", "model": "hf:org/name"}, 422, "model_unsupported"),
         ({"action": "load", "model": "embedded"}, 503, "no_worker"),
@@ -78,6 +79,11 @@ def test_a_load_that_fails_says_why(served: Served) -> None:
 def test_what_cannot_be_done_is_refused(waiting: Served, body: dict[str, Any], status: int, code: str) -> None:
     reply = waiting.client.post(ORDERS, json=body)
     assert (reply.status_code, reply.json()["error"]["code"]) == (status, code), reply.text
+
+
+def test_what_cannot_be_loaded_here_names_the_field_that_says_what(waiting: Served) -> None:
+    error = waiting.client.post(ORDERS, json={"action": "load", "model": "hf:org/name"}).json()["error"]
+    assert (error["param"], error["details"]["model"]) == ("model", "hf:org/name")
 
 
 @pytest.mark.parametrize("order_id", ["ord_0", "%00", "x" * 4000])

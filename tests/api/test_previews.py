@@ -161,6 +161,9 @@ def test_a_store_that_signs_links_sends_everything_itself(on_a_bucket: Served) -
     # Whoever cannot follow a link elsewhere has it from here, and any part of it.
     whole = httpx2.get(client.get(generation["links"]["video"]).headers["location"]).content
     here = client.get(generation["links"]["video"], params={"redirect": "false"})
+    told = client.head(generation["links"]["video"])  # a signed link is one for GET
+    assert (told.status_code, told.content) == (200, b"")
+    assert told.headers["content-length"] == here.headers["content-length"]
     assert (here.status_code, here.content, here.headers["accept-ranges"]) == (200, whole, "bytes")
     for wanted, first, last in (("5-9", 5, 10), ("-7", len(whole) - 7, len(whole)), ("10-", 10, len(whole))):
         part = client.get(

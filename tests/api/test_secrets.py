@@ -179,6 +179,6 @@ def test_a_video_that_fails_is_told_without_its_prompt(
     finally:
         backend.error = None
     assert reply.json()["state"] == "failed"
-    assert sync.status_code == 502
+    assert sync.status_code == 500
     require_clean(json.dumps(reply.json()["error"]) + sync.text + str(batch), secret)
     require_clean(said(caplog), secret)

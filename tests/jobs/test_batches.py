@@ -230,7 +230,7 @@ def test_lines_that_are_no_generations_yet_count_against_limits(with_shop):
 
 
 def test_a_batch_that_is_not_admitted_leaves_nothing(with_shop, tmp_path):
-    async def full(_connection: Any) -> None:
+    async def full(_connection: Any, _asked: Any) -> None:
         raise CapacityError("enough for today")
 
     async def work(shop: Shop):

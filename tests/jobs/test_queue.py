@@ -13,7 +13,7 @@ from tests.jobs.shop import Shop
 
 
 def test_a_request_that_is_refused_leaves_no_image(with_shop, tmp_path):
-    async def full(_connection: Any) -> None:
+    async def full(_connection: Any, _asked: Any) -> None:
         raise CapacityError("enough for today")
 
     async def work(shop: Shop):

@@ -106,6 +106,7 @@ class Access:
     async def _caller(self, scope: Scope) -> Caller:
         keys: Keys = scope["app"].state.keys
         if self._open_to_all:
+            (_require_own_page if _came_to_loopback(scope) else _require_same_site)(Headers(scope=scope))
             return ANYBODY
         if _came_to_loopback(scope) and not await keys.exist():
             _require_own_page(Headers(scope=scope))
@@ -152,7 +153,16 @@ def _require_own_page(headers: Headers) -> None:
     here = "localhost"
     for header, site in (("Host", f"//{headers.get('host', here)}"), ("Origin", headers.get("origin", f"//{here}"))):
         if not is_loopback(_host_of(site)):
-            raise NotAllowedError(f"{header} names another site, and without a key only this machine is served")
+            message = f"{header} names another site, and without a key only this machine is served"
+            raise NotAllowedError(f"{message}; ask as localhost")
+
+
+def _require_same_site(headers: Headers) -> None:
+    """Raise `NotAllowedError` for what a page of another site sends where no key is needed: `Origin` names it."""
+    origin = headers.get("origin")
+    if origin is not None and _host_of(origin) != _host_of(f"//{headers.get('host', '')}"):
+        message = "Origin names another site than Host does, and without keys only the service's own page may ask"
+        raise NotAllowedError(f"{message}; serve with keys (cinelet keys create NAME) and without --no-auth for others")
 
 
 def _host_of(site: str) -> str:

@@ -6,13 +6,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
 from cinelet.api.access import Access
 from cinelet.api.body_limit import FIELDS_BYTES, BodyLimit
 from cinelet.api.errors import REPLIES, answer_errors
+from cinelet.api.known_query import require_known_query
 from cinelet.api.open_models import OpenModels
+from cinelet.api.own_redirect import OwnRedirect
 from cinelet.api.request_id import RequestId
 from cinelet.api.request_metrics import RequestMetrics
 from cinelet.api.request_trace import RequestTrace
@@ -71,6 +73,7 @@ def make_app(
         redoc_url=None,
         static_url="/docs/files",
         responses=REPLIES,
+        dependencies=[Depends(require_known_query)],
         # FastAPI's own would record what was searched for, and say nothing where nobody records.
         telemetry={
             "tracing": False,
@@ -98,6 +101,7 @@ def make_app(
         page,
     ):
         app.include_router(routes.router)
+    app.add_middleware(OwnRedirect)
     app.add_middleware(BodyLimit, max_bytes=round(config.max_image_size * _BASE64) + FIELDS_BYTES)
     app.add_middleware(Access, open_to_all=open_to_all, clock=clock)
     app.add_middleware(RequestId)

@@ -19,6 +19,7 @@ from starlette.datastructures import UploadFile
 from cinelet.api.bodies import ImageToVideo, TextToVideo
 from cinelet.api.errors import NotAllowedError, name_in_reply, wrong_fields
 from cinelet.api.image_source import image_of
+from cinelet.api.json_body import read_json
 from cinelet.domain.errors import ValidationError
 from cinelet.jobs.batch import SentLine
 from cinelet.jobs.batch_queue import MAX_LINES
@@ -125,14 +126,14 @@ async def _uploaded(request: Request) -> tuple[bytes, Any]:
             raise ValidationError("metadata is a file; send a JSON object", {"metadata": "Must be a JSON object"})
         body = await file.read()
     try:
-        return body, json.loads(metadata)
+        return body, read_json(metadata)
     except (ValueError, RecursionError) as error:
         raise ValidationError("metadata is no JSON", {"metadata": "Must be a JSON object"}) from error
 
 
 def _read_json(body: bytes) -> tuple[list[tuple[int, Any]], Any]:
     try:
-        values = json.loads(body)
+        values = read_json(body)
     except (ValueError, RecursionError) as error:
         raise ValidationError("The body is no JSON", {"body": "No JSON"}) from error
     batch = _checked(values)
@@ -147,9 +148,11 @@ def _read_lines(body: bytes, metadata: Any) -> tuple[list[tuple[int, Any]], Any]
         if not line.strip():
             continue
         try:
-            found.append((number, json.loads(line)))
+            found.append((number, read_json(line)))
+        except ValidationError as error:
+            found.append((number, _BadLine(line, error)))
         except (ValueError, RecursionError):
-            found.append((number, _NoJson(line)))
+            found.append((number, _BadLine(line, ValidationError("It is no JSON", {"line": "No JSON"}))))
         if len(found) > MAX_LINES:
             message = f"A batch has at most {MAX_LINES:,} lines"
             raise ValidationError(message, {"file": f"Must be at most {MAX_LINES} lines"})
@@ -159,10 +162,11 @@ def _read_lines(body: bytes, metadata: Any) -> tuple[list[tuple[int, Any]], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class _NoJson:
-    """A line that cannot be read."""
+class _BadLine:
+    """A line that cannot be read, and why."""
 
     line: bytes
+    error: ValidationError
 
 
 def _checked(values: Any) -> BatchBody:
@@ -178,7 +182,7 @@ def _sent(
     digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     lines = []
     for number, value in numbered:
-        content = value.line if isinstance(value, _NoJson) else json.dumps(value, sort_keys=True).encode()
+        content = value.line if isinstance(value, _BadLine) else json.dumps(value, sort_keys=True).encode()
         digest.update(b"\n%d " % number + content)
         lines.append(_line(number, value, max_image_bytes=max_image_bytes, require=require))
     return SentBatch(lines, metadata, digest.digest())
@@ -188,8 +192,8 @@ def _line(number: int, value: Any, *, max_image_bytes: int, require: Callable[..
     custom_id = None
     line: TextLine | ImageLine
     try:
-        if isinstance(value, _NoJson):
-            raise ValidationError("It is no JSON", {"line": "No JSON"})
+        if isinstance(value, _BadLine):
+            raise value.error
         if not isinstance(value, dict):
             raise ValidationError('It is no JSON object; write {"prompt": ...}', {"line": "No object"})
         custom_id = _custom_id(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 
 from cinelet.domain.lora import MAX_LORAS, MAX_SCALE, Lora, loras_of
 from cinelet.domain.model import MAX_REFERENCE_CHARACTERS
@@ -28,6 +28,10 @@ from cinelet.jobs.webhook_address import MAX_URL_CHARACTERS
 PAIRS: dict[str, Any] = {"dependentRequired": {"width": ["height"], "height": ["width"]}}
 _BESIDE_THE_VIDEO = {"priority", "webhook_url"}
 """Fields that change nothing of it."""
+NUMBERS = (
+    "duration", "fps", "num_inference_steps", "guidance_scale", "seed", "width", "height", "max_cost", "max_seconds",
+    "priority",
+)  # fmt: skip
 Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)]
 
 _LORA = {
@@ -102,6 +106,13 @@ class Parameters(BaseModel):
         default=None, max_length=MAX_URL_CHARACTERS, examples=["https://example.org/hooks/video"]
     )
     """Who is told when it has ended; by default whom the key names."""
+
+    @field_validator(*NUMBERS, mode="before")
+    @classmethod
+    def _no_truth(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("Input should be a number, not true or false")  # noqa: TRY004  (pydantic's way to refuse)
+        return value
 
     def values(self) -> dict[str, Any]:
         """Return what was sent as fields of a `VideoRequest`."""

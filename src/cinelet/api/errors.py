@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -206,18 +206,31 @@ BUSY_SECONDS = 5
 
 def status_of(error: CineletError) -> int:
     """Return the status code of an error."""
-    return next(status for kind, status in STATUS if isinstance(error, kind))
+    return _status_of_kind(type(error))
 
 
 def body_of(error: CineletError) -> dict[str, Any]:
     """Return an error as clients see it; `param` is the field that is wrong, where there is one."""
-    facts = error.to_dict()
-    details = facts.get("details") or {}
+    return _body_of(error.to_dict(), status_of(error))
+
+
+def _status_of_kind(kind: type[CineletError]) -> int:
+    return next(status for known, status in STATUS if issubclass(kind, known))
+
+
+def _kinds(kind: type[CineletError]) -> Iterator[type[CineletError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _kinds(below)
+
+
+def _body_of(facts: Mapping[str, Any], status: int) -> dict[str, Any]:
+    field = next(iter(facts.get("details") or {}), None)
     return error_body(
-        code=error.code,
-        message=error.message,
-        kind="invalid_request_error" if status_of(error) < 500 else "server_error",
-        param=next(iter(details), None),
+        code=facts["code"],
+        message=facts["message"],
+        kind="invalid_request_error" if status < 500 else "server_error",
+        param="model" if field is None and not {"model", "models"}.isdisjoint(facts) else field,
         details={name: value for name, value in facts.items() if name not in {"code", "message"}},
     )
 
@@ -234,16 +247,29 @@ def error_body(
 
 def reply_to(error: CineletError) -> JSONResponse:
     """Return the reply to an error."""
-    metrics.refused(error.code)
-    status = status_of(error)
+    return _reply(error.to_dict(), status_of(error))
+
+
+def reply_to_failure(facts: Mapping[str, Any]) -> JSONResponse:
+    """Return the reply to who has waited for a generation that failed. facts: its error, as the ledger keeps it.
+
+    The status is the one that the error has elsewhere, so that no client repeats what fails each time.
+    """
+    # What a host said, and not what this service says to its own callers with the same code.
+    kinds = (kind for kind in _kinds(CineletError) if kind.code == facts["code"] and kind.__module__ != __name__)
+    return _reply(facts, next((_status_of_kind(kind) for kind in kinds), HTTPStatus.BAD_GATEWAY))
+
+
+def _reply(facts: Mapping[str, Any], status: int) -> JSONResponse:
+    metrics.refused(facts["code"])
     headers = {}
     if status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
-        headers["retry-after"] = str(math.ceil(getattr(error, "retry_after", None) or BUSY_SECONDS))
+        headers["retry-after"] = str(math.ceil(facts.get("retry_after") or BUSY_SECONDS))
     if status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
     if status == HTTPStatus.CONFLICT:
         headers["x-should-retry"] = "false"
-    return JSONResponse(body_of(error), status, headers)
+    return JSONResponse(_body_of(facts, status), status, headers)
 
 
 def name_in_reply(name: str) -> str:
@@ -257,7 +283,8 @@ def wrong_fields(problems: Iterable[Mapping[str, Any]]) -> domain.ValidationErro
     for problem in problems:
         place = [name_in_reply(str(part)) for part in problem["loc"] if part not in {"body", "query", "path", "header"}]
         # The value is not repeated: it may be a prompt.
-        details[".".join(place) or "body"] = "Unknown field" if problem["type"] == "extra_forbidden" else problem["msg"]
+        why = "Unknown field" if problem["type"] == "extra_forbidden" else problem["msg"].removeprefix("Value error, ")
+        details[".".join(place) or "body"] = why
     message = "; ".join(f"{field}: {why}" for field, why in details.items())
     return domain.ValidationError(message, details)
 
@@ -275,6 +302,8 @@ def answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error.__cause__, CineletError):  # FastAPI's own word for what failed while it read a body
+            return reply_to(error.__cause__)
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
         metrics.refused(code)
         message, headers = str(error.detail), error.headers

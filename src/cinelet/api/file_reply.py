@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
-from fastapi import Request
+from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, RedirectResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -25,7 +25,18 @@ from cinelet.media.signature import HEAD_BYTES, IMAGE_TYPES, kind_of
 from cinelet.storage.blobs import content_type
 
 PRESIGNED_SECONDS = 3600
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 _WEIGHT = re.compile(r"0(?:\.\d{0,3})?|1(?:\.0{0,3})?", re.ASCII)
+
+
+def file_route(router: APIRouter, path: str) -> Callable[[Endpoint], Endpoint]:
+    """Have a route answer GET with a file, and HEAD with its headers alone."""
+
+    def both(endpoint: Endpoint) -> Endpoint:
+        router.head(path, response_class=Response, description="Return the headers of what GET returns.")(endpoint)
+        return router.get(path, response_class=Response)(endpoint)
+
+    return both
 
 
 async def video_reply(request: Request, generation: Generation, *, redirect: bool = True) -> Response:
@@ -115,10 +126,13 @@ async def _reply(
         return Response(status_code=304, headers=told)
     if path is not None and prefix is not None:
         return Response(headers={**told, "x-accel-redirect": f"{prefix}{key}"}, media_type=kind)
-    if path is None and redirect and state.config.cinelet_storage_redirect:
+    is_head = request.method == "HEAD"  # which has no body, no range, and no link that a store signs for GET
+    if path is None and redirect and not is_head and state.config.cinelet_storage_redirect:
         link = await store.presigned_url(key, seconds=PRESIGNED_SECONDS)
         if link is not None:
             return RedirectResponse(link, 307, {"cache-control": "private, no-store"})
+    if is_head:
+        return Response(headers={**told, "accept-ranges": "bytes", "content-length": str(size)}, media_type=kind)
     wanted = range_of(request.headers, size=size, etag=told["etag"], modified=told["last-modified"])
     if path is not None:
         return _RangedFile(path, wanted, headers=told, media_type=kind)

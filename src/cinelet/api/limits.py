@@ -15,9 +15,10 @@ from pydantic import BaseModel, ConfigDict
 
 from cinelet.api.errors import BUSY_SECONDS, LimitReachedError
 from cinelet.clock import Clock, SystemClock
+from cinelet.domain.errors import ValidationError
 from cinelet.domain.money import DECIMALS, money
 from cinelet.jobs.keys import ApiKey
-from cinelet.jobs.usage import DAY_SECONDS, lock_owner, unfinished, within_a_day
+from cinelet.jobs.usage import DAY_SECONDS, Asked, lock_owner, unfinished, within_a_day
 
 MINUTE_SECONDS = 60
 _REQUESTS, _RUNNING, _VIDEO_SECONDS, _BUDGET = "requests", "running", "video-seconds", "budget"
@@ -111,9 +112,13 @@ class Allowance:
         key = self._key
         return any(limit is not None for limit in (key.running, key.video_seconds_per_day, key.budget_per_day))
 
-    async def admit(self, connection: AsyncConnection[Any]) -> None:
-        """Raise `LimitReachedError` where the owner has too much, with what this transaction has made counted in."""
+    async def admit(self, connection: AsyncConnection[Any], asked: Asked) -> None:
+        """Raise `LimitReachedError` where the owner has too much, with what this transaction has made counted in.
+
+        asked: what that is; `ValidationError` where it is too much at any time.
+        """
         key = self._key
+        self._require_fits(asked)
         await lock_owner(connection, key.owner)
         if key.running is not None:
             count = await unfinished(connection, key.owner, at_most=key.running + 1)
@@ -130,6 +135,22 @@ class Allowance:
                 raise LimitReachedError(f"{message}; try again later", retry_after=used.fits_in_seconds)
         if key.budget_per_day is not None:
             await self._admit_cost(connection, key.owner, key.budget_per_day, str(key.currency))
+
+    def _require_fits(self, asked: Asked) -> None:
+        """Raise `ValidationError` for what is more than a limit grants where nothing else is asked for."""
+        key, seconds, cost = self._key, asked.video_seconds, round(asked.cost or 0.0, DECIMALS)
+        if key.running is not None and asked.generations > key.running:
+            grants, asks, field = f"have {key.running} generations wait or run", f"{asked.generations}", "requests"
+        elif key.video_seconds_per_day is not None and seconds > key.video_seconds_per_day:
+            grants = f"ask for {key.video_seconds_per_day} seconds of video in 24 hours"
+            asks, field = f"{seconds:g} seconds", "duration"
+        elif key.budget_per_day is not None and cost > key.budget_per_day:
+            grants = f"spend {money(key.budget_per_day, str(key.currency))} in 24 hours"
+            asks, field = f"what may cost {money(cost, str(key.currency))}", "model"
+        else:
+            return
+        message = f"This key may {grants}, and this asks for {asks}, which never fits; ask for less"
+        raise ValidationError(message, {field: "More than the key's limit"})
 
     async def _admit_cost(self, connection: AsyncConnection[Any], owner: str, budget: float, currency: str) -> None:
         used = await within_a_day(connection, owner, "cost", limit=budget)

@@ -27,7 +27,7 @@ class OrderBody(BaseModel):
     action: Literal["load", "unload"]
     model: str = Field(max_length=MAX_REFERENCE_CHARACTERS, examples=["embedded"])
     """The reference of a model that runs on the workers' machines."""
-    timeout_seconds: Annotated[float, Field(gt=0, le=MAX_TIMEOUT_SECONDS)] = TIMEOUT_SECONDS
+    timeout_seconds: Annotated[float, Field(strict=True, gt=0, le=MAX_TIMEOUT_SECONDS)] = TIMEOUT_SECONDS
     """A load that has not begun by then fails."""
 
 

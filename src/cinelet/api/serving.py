@@ -96,7 +96,7 @@ def _loaded(config: Config, *, open_to_all: bool, workers: Supervisor) -> tuple[
     import uvicorn
 
     from cinelet.api import make_app
-    from cinelet.api.head_limit import HeadLimit
+    from cinelet.api.pace_limit import PaceLimit
 
     class QuietServer(uvicorn.Server):
         """Leaves signals to whoever runs it."""
@@ -108,7 +108,7 @@ def _loaded(config: Config, *, open_to_all: bool, workers: Supervisor) -> tuple[
     app = make_app(config, open_to_all=open_to_all, workers=workers)
     settings = uvicorn.Config(
         app,
-        http=HeadLimit,
+        http=PaceLimit,
         lifespan="off",  # opened around the server: its failure is an error of ours
         access_log=False,
         log_config=None,

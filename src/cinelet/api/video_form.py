@@ -12,7 +12,7 @@ from typing import Any, get_args
 from fastapi import Request
 from starlette.datastructures import UploadFile
 
-from cinelet.api.bodies import PAIRS, Parameters
+from cinelet.api.bodies import NUMBERS, PAIRS, Parameters
 from cinelet.api.errors import name_in_reply
 from cinelet.api.lora_field import IN_FORM, is_lora, loras_of_fields
 from cinelet.domain.errors import ValidationError
@@ -169,6 +169,9 @@ async def _read(items: Iterable[tuple[str, Any]]) -> VideoForm:
 def _values(sent: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a `VideoRequest`."""
     values = {name: sent[name] for name in _SAME if name in sent}
+    for name in NUMBERS:
+        if isinstance(values.get(name), bool):
+            raise ValidationError(f"{name} must be a number", {name: "Must be a number"})
     for name in _COUNTS:
         if str(sent.get(name, 1)) != "1":
             raise ValidationError(f"{name} must be 1: one request makes one video", {name: "Must be 1"})

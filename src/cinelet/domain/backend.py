@@ -17,6 +17,7 @@ from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Progress, Stage
 from cinelet.domain.request import Task, VideoRequest
 from cinelet.domain.result import Adjustment, Attempt
+from cinelet.domain.sizes import SizeRule
 
 Handle = Mapping[str, Any]
 """What a provider gave us to ask again by: JSON values, no secret.
@@ -71,6 +72,8 @@ class Capabilities:
     native_fps: float | None = None
     frame_rule: FrameRule | None = None
     size_multiple: int | None = None
+    size_rule: SizeRule | None = None
+    """Which sizes are made in place of others, where that is known without asking."""
     default_size: tuple[int, int] | None = None
     default_steps: int | None = None
     default_guidance: float | None = None

@@ -21,7 +21,7 @@ def _foreseen(request: VideoRequest, known: Capabilities) -> Iterator[Adjustment
     for name, value in given.items():
         if known.parameters and name not in known.parameters:
             yield Adjustment(name, value, None, "the model has no such parameter")
-    if request.width and request.height:
+    if request.width and request.height and not request.upscaler:  # which makes sizes of its own
         yield from _of_size(request.width, request.height, known)
     if known.native_fps and known.native_fps != request.fps:
         reason = f"the model makes {known.native_fps:g} frames a second; frames are repeated or left out"
@@ -40,6 +40,8 @@ def _of_size(width: int, height: int, known: Capabilities) -> Iterator[Adjustmen
     asked = f"{width}x{height}"
     if known.parameters and not {"width", "height"} <= known.parameters:
         yield Adjustment("size", asked, None, "the model chooses the size by itself")
+    elif known.size_rule is not None:
+        yield from known.size_rule.adjusted(width, height)[1]
     elif known.size_multiple and (width % known.size_multiple or height % known.size_multiple):
         # Some make only a few sizes, which is not known here.
         reason = f"the model makes sides in steps of {known.size_multiple}"

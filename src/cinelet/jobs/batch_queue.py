@@ -14,6 +14,7 @@ from cinelet.jobs.database import Database
 from cinelet.jobs.idempotency import check_key
 from cinelet.jobs.ledger import IMAGE_KEY
 from cinelet.jobs.queue import Admit, JobQueue
+from cinelet.jobs.usage import Asked, asked_seconds
 from cinelet.jobs.webhook_address import WEBHOOK_URL
 from cinelet.observability.tracing import SpanKind, describe, span
 from cinelet.service import VideoService
@@ -82,7 +83,7 @@ class BatchQueue:
                         connection=connection,
                     )
                     if admit and created:
-                        await admit(connection)
+                        await admit(connection, _asked(ready))
             except CineletError:
                 for key in images:
                     await self._queue.remove_unused(key)
@@ -189,6 +190,13 @@ class BatchQueue:
 
 def _bad(line: SentLine, error: CineletError) -> NewLine:
     return NewLine(line.number, line.custom_id, error.to_dict())
+
+
+def _asked(lines: Sequence[NewLine]) -> Asked:
+    """Return what the good lines ask for together."""
+    good = [line for line in lines if line.error is None]
+    costs = [line.reserved_cost for line in good if line.reserved_cost is not None]
+    return Asked(len(good), sum(asked_seconds(line.request) for line in good), sum(costs) if costs else None)
 
 
 def _require_one(lines: Sequence[NewLine]) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from cinelet.domain.backend import Capabilities
 from cinelet.domain.errors import CineletError
 from cinelet.domain.foresight import foreseen
 from cinelet.domain.model import AUTO, ModelReference
@@ -40,6 +41,9 @@ async def forecast(jobs: DurableJobs, work: VideoRequest, wanted: Wanted, *, pri
     """Return what would become of a resolved request. Nothing is made or loaded. Raises `NoModelFitsError`."""
     order, left_out = await _chosen(jobs, work)
     model = order[0].model
+    known = await _known(jobs, model)
+    if known is not None and known.size_rule is not None and wanted.size is not None and not work.upscaler:
+        wanted = replace(wanted, size=known.size_rule.nearest(*wanted.size))
     estimator = Estimator(jobs.database, await jobs.roster.list())
     estimate = await estimator.estimate(str(model), wanted)
     seconds = order[0].seconds if estimate.seconds is None else estimate.seconds
@@ -55,7 +59,7 @@ async def forecast(jobs: DurableJobs, work: VideoRequest, wanted: Wanted, *, pri
         cost=cost,
         currency=prices.currency,
         cost_basis=cost_basis,
-        adjustments=await _adjustments(jobs, work, model),
+        adjustments=() if known is None else foreseen(work, known),
     )
 
 
@@ -85,13 +89,12 @@ def _cost(
     return price.cost(video_seconds=video_seconds, seconds=seconds or 0.0), f"{said}, by the price table"
 
 
-async def _adjustments(jobs: DurableJobs, work: VideoRequest, model: ModelReference) -> tuple[Adjustment, ...]:
-    """Return what the model would change; nothing where it cannot be asked."""
+async def _known(jobs: DurableJobs, model: ModelReference) -> Capabilities | None:
+    """Return what the model can do; None where it cannot be asked."""
     backend = jobs.service.backend
     if model == AUTO or not isinstance(backend, Selects):
-        return ()
+        return None
     try:
-        known = await backend.known_capabilities(model)
+        return await backend.known_capabilities(model)
     except CineletError:
-        return ()
-    return () if known is None else foreseen(work, known)
+        return None

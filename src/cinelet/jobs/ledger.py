@@ -111,7 +111,8 @@ class JobLedger:
                 found = await one(
                     opened,
                     f"SELECT {COLUMNS} FROM generations WHERE owner = %(owner)s"  # noqa: S608  (ours; so below)
-                    " AND idempotency_key = %(idempotency_key)s AND request_hash = %(request_hash)s",
+                    " AND idempotency_key = %(idempotency_key)s AND request_hash = %(request_hash)s"
+                    " AND priority = %(priority)s",
                     values,
                 )
                 if found is not None:

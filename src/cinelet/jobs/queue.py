@@ -24,6 +24,7 @@ from cinelet.jobs.generation import Generation, Inserted
 from cinelet.jobs.ledger import IMAGE_KEY, VIDEO_KEY, JobLedger
 from cinelet.jobs.previews import preview_keys
 from cinelet.jobs.states import State
+from cinelet.jobs.usage import Asked, asked_seconds
 from cinelet.jobs.webhook_address import WEBHOOK_URL, webhook_address
 from cinelet.observability.logs import get_logger
 from cinelet.observability.tracing import SpanKind, describe, span, span_unless_open
@@ -38,8 +39,8 @@ SENT_AGAIN_SECONDS = 600.0
 LOCAL_OWNER = "local"
 """Who owns what the command line asks for."""
 _logger = get_logger(__name__)
-Admit = Callable[[AsyncConnection[Any]], Awaitable[None]]
-"""Looks at the ledger with a new generation in it, and raises to take it back."""
+Admit = Callable[[AsyncConnection[Any], Asked], Awaitable[None]]
+"""Looks at the ledger with what was asked for in it, and raises to take it back."""
 
 
 class JobQueue:
@@ -132,7 +133,7 @@ class JobQueue:
                     if inserted.created and budget_currency is not None:
                         self.costs.require(cost, str(work.model), currency=budget_currency)
                     if admit and inserted.created:
-                        await admit(connection)
+                        await admit(connection, Asked(1, asked_seconds(stored), cost))
             except CineletError:
                 await self.remove_unused(stored.get(IMAGE_KEY))
                 raise

@@ -30,6 +30,15 @@ class DayUsage:
     fits_in_seconds: int
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one request asks for: a generation, or a batch of them. cost: what is reserved of a budget, if any."""
+
+    generations: int
+    video_seconds: float
+    cost: float | None
+
+
 def asked_seconds(request: Mapping[str, Any]) -> float:
     """Return how many seconds of video a stored request asks for."""
     return float(request.get("duration", VideoRequest.model_fields["duration"].default))

@@ -29,15 +29,15 @@ FEW = Grid(FrameRule(), 16, (512, 512), sizes=((512, 512), (768, 432), (432, 768
 
 @given(GRIDS, SIDES, SIDES)
 def test_a_size_moves_to_the_nearest_multiple(grid: Grid, width: int, height: int) -> None:
-    for asked, side in zip((width, height), grid.snap_size(width, height), strict=True):
+    for asked, side in zip((width, height), grid.size_rule.nearest(width, height), strict=True):
         assert side % grid.multiple == 0
         assert side == grid.multiple or abs(side - asked) <= grid.multiple / 2
 
 
 @given(GRIDS, SIDES, SIDES)
 def test_a_size_on_the_grid_stays_and_another_one_is_reported(grid: Grid, width: int, height: int) -> None:
-    size, adjustments = grid.adjusted_size(width, height)
-    assert grid.adjusted_size(*size) == (size, ())
+    size, adjustments = grid.size_rule.adjusted(width, height)
+    assert grid.size_rule.adjusted(*size) == (size, ())
     assert (size == (width, height)) == (not adjustments)
     for adjustment in adjustments:
         assert (adjustment.requested, adjustment.applied) == (f"{width}x{height}", f"{size[0]}x{size[1]}")
@@ -53,10 +53,10 @@ def test_a_picture_gives_its_shape_to_about_the_area_of_the_default(grid: Grid, 
 
 
 def test_of_few_sizes_the_nearest_is_taken_and_a_picture_gets_the_one_of_its_shape() -> None:
-    assert FEW.snap_size(800, 400) == (768, 432)
+    assert FEW.size_rule.nearest(800, 400) == (768, 432)
     assert FEW.size_like(4000, 2250) == (768, 432)
     assert FEW.size_like(90, 160) == (432, 768)
-    assert "512x512, 768x432, 432x768 only" in FEW.adjusted_size(640, 480)[1][0].reason
+    assert "512x512, 768x432, 432x768 only" in FEW.size_rule.adjusted(640, 480)[1][0].reason
 
 
 EXPECTED: dict[str, tuple[FrameRule, int]] = {
@@ -149,7 +149,7 @@ def test_what_says_nothing_is_taken_for_a_stable_diffusion_model(tmp_path: Path)
 
 def test_of_many_sizes_a_few_are_named() -> None:
     many = Grid(FrameRule(), 16, (512, 512), sizes=tuple((side, side) for side in range(128, 1280, 16)))
-    assert "128x128, 144x144, ..., 1264x1264 only" in many.adjusted_size(100, 100)[1][0].reason
+    assert "128x128, 144x144, ..., 1264x1264 only" in many.size_rule.adjusted(100, 100)[1][0].reason
 
 
 def test_an_autoencoder_that_leaves_what_its_tiles_do_not_reach_black_makes_the_sizes_that_they_fill(
@@ -167,6 +167,6 @@ def test_an_autoencoder_that_leaves_what_its_tiles_do_not_reach_black_makes_the_
 
 def test_a_least_side_is_kept_and_named() -> None:
     grid = Grid(FrameRule(), 32, (512, 512), least=96)
-    size, (adjustment,) = grid.adjusted_size(64, 200)
+    size, (adjustment,) = grid.size_rule.adjusted(64, 200)
     assert size == (96, 192)
     assert "multiples of 32 pixels, at least 96" in adjustment.reason

@@ -16,6 +16,7 @@ from cinelet.api.batch_body import LINES_KINDS, BatchBody, read_batch
 from cinelet.api.batch_view import BatchPage, BatchView, batch_view_of, line_view_of
 from cinelet.api.cursor import cursor_of, position_of
 from cinelet.api.errors import NoSuchBatchError
+from cinelet.api.json_body import JsonRoute
 from cinelet.api.routes.text_to_video import IdempotencyKey
 from cinelet.api.state import Jobs, Service, Who, WhoGenerates
 from cinelet.domain.errors import CineletError
@@ -23,7 +24,7 @@ from cinelet.jobs.batch import Batch
 from cinelet.jobs.durable import DurableJobs
 from cinelet.observability.logs import get_logger
 
-router = APIRouter(prefix="/v1/batches", tags=["batches"])
+router = APIRouter(route_class=JsonRoute, prefix="/v1/batches", tags=["batches"])
 Id = Annotated[str, Path(alias="batch_id", max_length=5000)]
 _logger = get_logger(__name__)
 

@@ -9,12 +9,13 @@ from pydantic import BaseModel, ConfigDict
 
 from cinelet.api.bodies import PAIRS, Parameters, Prompt
 from cinelet.api.choice_view import ChosenView, LeftOutView
+from cinelet.api.json_body import JsonRoute
 from cinelet.api.state import Service, WhoGenerates
 from cinelet.domain.request import ImageFit, Task, make_request
 from cinelet.jobs.estimate import Wanted
 from cinelet.jobs.forecast import forecast
 
-router = APIRouter(tags=["videos"])
+router = APIRouter(route_class=JsonRoute, tags=["videos"])
 
 
 class EstimateBody(Parameters):
@@ -76,6 +77,7 @@ class EstimateView(BaseModel):
 async def estimate(body: EstimateBody, service: Service, caller: WhoGenerates) -> EstimateView:
     """Say which model would make a video and why, what it would take, cost and change. Nothing is made or loaded."""
     task, jobs = Task(body.task), service.jobs
+    jobs.queue.check_webhook(body.webhook_url)
     model = body.model or jobs.service.default_models[task]
     # Of a text, as no image is there; all else is checked as it would be.
     fields = {**body.values(), "task": Task.TEXT_TO_VIDEO, "model": model, "prompt": body.prompt or "a video"}

@@ -13,7 +13,14 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from cinelet.api.access import Caller
 from cinelet.api.cursor import cursor_of, position_of
-from cinelet.api.file_reply import glimpse_reply, image_reply, spritesheet_reply, thumbnail_reply, video_reply
+from cinelet.api.file_reply import (
+    file_route,
+    glimpse_reply,
+    image_reply,
+    spritesheet_reply,
+    thumbnail_reply,
+    video_reply,
+)
 from cinelet.api.state import Jobs, Who, WhoGenerates, found
 from cinelet.api.view import GenerationPage, GenerationView, event_of, view_of
 from cinelet.jobs.durable import DurableJobs
@@ -94,7 +101,7 @@ async def watch_generation(
     return EventSourceResponse(_told(jobs, generation, caller, after=last_event_id), ping=HEARTBEAT_SECONDS)
 
 
-@router.get("/{generation_id}/video", response_class=Response)
+@file_route(router, "/{generation_id}/video")
 async def video_of_generation(
     generation_id: Id, request: Request, jobs: Jobs, caller: Who, *, redirect: Redirect = True
 ) -> Response:
@@ -102,7 +109,7 @@ async def video_of_generation(
     return await video_reply(request, await found(jobs, generation_id, caller), redirect=redirect)
 
 
-@router.get("/{generation_id}/thumbnail", response_class=Response)
+@file_route(router, "/{generation_id}/thumbnail")
 async def thumbnail_of_generation(
     generation_id: Id, request: Request, jobs: Jobs, caller: Who, *, redirect: Redirect = True
 ) -> Response:
@@ -110,7 +117,7 @@ async def thumbnail_of_generation(
     return await thumbnail_reply(request, await found(jobs, generation_id, caller), redirect=redirect)
 
 
-@router.get("/{generation_id}/spritesheet", response_class=Response)
+@file_route(router, "/{generation_id}/spritesheet")
 async def spritesheet_of_generation(
     generation_id: Id, request: Request, jobs: Jobs, caller: Who, *, redirect: Redirect = True
 ) -> Response:
@@ -130,7 +137,7 @@ async def preview_of_generation(
     return await glimpse_reply(jobs, generation)
 
 
-@router.get("/{generation_id}/image", response_class=Response)
+@file_route(router, "/{generation_id}/image")
 async def image_of_generation(generation_id: Id, request: Request, jobs: Jobs, caller: Who) -> Response:
     """Return the image that it begins with."""
     return await image_reply(request, await found(jobs, generation_id, caller))

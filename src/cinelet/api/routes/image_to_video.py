@@ -13,6 +13,7 @@ from starlette.datastructures import UploadFile
 from cinelet.api.bodies import ImageToVideo
 from cinelet.api.errors import name_in_reply
 from cinelet.api.image_source import image_of
+from cinelet.api.json_body import JsonRoute
 from cinelet.api.lora_field import IN_FORM
 from cinelet.api.routes.text_to_video import IdempotencyKey
 from cinelet.api.state import Jobs, Service, WhoGenerates
@@ -23,7 +24,7 @@ from cinelet.domain.request import Task, make_request
 
 MAX_FIELDS = 40
 
-router = APIRouter(tags=["videos"])
+router = APIRouter(route_class=JsonRoute, tags=["videos"])
 _SCHEMA = ImageToVideo.model_json_schema(ref_template="#/components/schemas/{model}")
 _IN_FORM = {"image": {"type": "string", "format": "binary"}, "lora": IN_FORM}
 _FORM = {**_SCHEMA, "properties": {**_SCHEMA["properties"], **_IN_FORM}}

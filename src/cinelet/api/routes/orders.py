@@ -8,11 +8,14 @@ from fastapi import APIRouter, Depends, Path
 
 from cinelet.api.access import CallerWith
 from cinelet.api.errors import NoSuchOrderError
+from cinelet.api.json_body import JsonRoute
 from cinelet.api.order_view import OrderBody, OrderView, order_view
 from cinelet.api.state import Jobs
 from cinelet.jobs.keys import Role
 
-router = APIRouter(prefix="/v1/admin/models", tags=["admin"], dependencies=[Depends(CallerWith(Role.ADMIN))])
+router = APIRouter(
+    route_class=JsonRoute, prefix="/v1/admin/models", tags=["admin"], dependencies=[Depends(CallerWith(Role.ADMIN))]
+)
 
 
 @router.post("/orders", status_code=202)

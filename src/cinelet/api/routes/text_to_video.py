@@ -8,12 +8,13 @@ from fastapi import APIRouter, Header, Request
 from fastapi.responses import Response
 
 from cinelet.api.bodies import TextToVideo
+from cinelet.api.json_body import JsonRoute
 from cinelet.api.state import Service, WhoGenerates
 from cinelet.api.view import GenerationView
 from cinelet.api.waiting import accepted
 from cinelet.domain.request import Task, make_request
 
-router = APIRouter(tags=["videos"])
+router = APIRouter(route_class=JsonRoute, tags=["videos"])
 
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", max_length=255)]
 

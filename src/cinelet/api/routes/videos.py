@@ -8,9 +8,10 @@ from fastapi import APIRouter, Body, Header, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from cinelet.api.access import Caller
-from cinelet.api.errors import error_body
-from cinelet.api.file_reply import spritesheet_reply, thumbnail_reply, video_reply
+from cinelet.api.errors import error_body, reply_to_failure
+from cinelet.api.file_reply import file_route, spritesheet_reply, thumbnail_reply, video_reply
 from cinelet.api.image_source import image_of
+from cinelet.api.json_body import JsonRoute
 from cinelet.api.routes.text_to_video import IdempotencyKey
 from cinelet.api.state import Jobs, Service, Who, WhoGenerates, found
 from cinelet.api.state import State as ServiceState
@@ -29,7 +30,7 @@ STOP_SECONDS = 10.0
 VARIANTS = {"video": video_reply, "thumbnail": thumbnail_reply, "spritesheet": spritesheet_reply}
 """By the variant of a video's content."""
 
-router = APIRouter(prefix="/v1/videos", tags=["OpenAI's videos"])
+router = APIRouter(route_class=JsonRoute, prefix="/v1/videos", tags=["OpenAI's videos"])
 Id = Annotated[str, Path(alias="video_id", max_length=5000)]
 RetryCount = Annotated[int, Header(alias="x-stainless-retry-count", ge=0, le=100)]
 
@@ -62,10 +63,11 @@ async def create_video_and_wait(  # noqa: PLR0917  (headers are named in a reque
     ended = await ended_within(jobs, generation, MAX_WAIT_SECONDS)
     if ended.state is State.CANCELLED:
         raise GenerationCancelledError("The generation was cancelled")
+    if ended.error is not None:
+        return reply_to_failure(ended.error)
     if ended.result is None:
-        why = (ended.error or {}).get("message") or f"{ended.id} is {ended.state}; ask for it later"
-        code = (ended.error or {}).get("code", "not_finished")
-        return JSONResponse(error_body(code=code, message=why, kind="server_error"), 502)
+        why = f"{ended.id} is {ended.state}; ask for it later"
+        return JSONResponse(error_body(code="not_finished", message=why, kind="server_error"), 502)
     reply = await video_reply(request, ended)
     seconds = f"{ended.result['generation_time']:g}"
     reply.headers.update({"x-model": str(ended.model), "x-inference-time-s": seconds})
@@ -119,7 +121,7 @@ async def delete_video(video_id: Id, jobs: Jobs, caller: WhoGenerates) -> dict[s
     return {"id": generation.id, "object": "video.deleted", "deleted": True}
 
 
-@router.get("/{video_id}/content", response_class=Response)
+@file_route(router, "/{video_id}/content")
 async def content_of_video(
     video_id: Id,
     request: Request,

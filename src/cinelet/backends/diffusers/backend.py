@@ -21,6 +21,7 @@ from cinelet.domain.lora import Lora
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Stage
 from cinelet.domain.request import POLICY_FIELDS, Task, VideoRequest
+from cinelet.domain.sizes import SizeRule
 
 if TYPE_CHECKING:
     from cinelet.backends.diffusers.lora_source import ChosenLora
@@ -153,15 +154,15 @@ class DiffusersBackend:
         signature = folder.card.signature
         if signature is None:
             return None
-        multiple, offset, minimum = signature.frames
         return Capabilities(
             model=str(reference),
             tasks=frozenset(signature.tasks),
             runs_on=_this_machine(device),
             parameters=frozenset(signature.parameters),
             native_fps=folder.card.native_fps,
-            frame_rule=FrameRule(multiple, offset, minimum, folder.card.max_frames),
+            frame_rule=FrameRule(*signature.frames, folder.card.max_frames),
             size_multiple=signature.size_multiple,
+            size_rule=SizeRule(signature.size_multiple, folder.card.sizes),
             default_size=folder.card.default_size,
             default_steps=folder.card.default_steps,
             default_guidance=folder.card.default_guidance,
@@ -188,6 +189,7 @@ class DiffusersBackend:
             native_fps=first.native_fps,
             frame_rule=first.grid.frames,
             size_multiple=first.grid.multiple,
+            size_rule=first.grid.size_rule,
             default_size=first.grid.default_size,
             default_steps=first.default_steps,
             default_guidance=by_signature if guidance is None else guidance,

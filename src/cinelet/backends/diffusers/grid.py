@@ -10,11 +10,9 @@ from typing import Any
 from cinelet.backends.diffusers.families import Family
 from cinelet.backends.diffusers.model_folder import ModelFolder
 from cinelet.domain.backend import FrameRule
-from cinelet.domain.result import Adjustment
+from cinelet.domain.sizes import SizeRule
 
 FALLBACK_SIZE = (512, 512)
-MAX_LISTED = 12
-"""Sizes that a sentence names one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,38 +29,18 @@ class Grid:
     least: int = 0
     lost_frames: int = 0
 
-    def snap_size(self, width: int, height: int) -> tuple[int, int]:
-        """Return the size nearest to the one asked that the model can make."""
-        if self.sizes:
-            return min(self.sizes, key=lambda size: abs(size[0] - width) + abs(size[1] - height))
-        return self._snap(width), self._snap(height)
+    @property
+    def size_rule(self) -> SizeRule:
+        """The sizes alone."""
+        return SizeRule(self.multiple, self.sizes, self.least)
 
     def size_like(self, width: int, height: int) -> tuple[int, int]:
         """Return a size of about the default's area with the shape of a picture of `width` x `height`."""
         if self.sizes:
             return min(self.sizes, key=lambda size: abs(math.log(size[0] / size[1] * height / width)))
         scale = math.sqrt(self.default_size[0] * self.default_size[1] / (width * height))
-        return self._snap(width * scale), self._snap(height * scale)
-
-    def _listed(self) -> str:
-        sizes = [f"{width}x{height}" for width, height in self.sizes]
-        return ", ".join(sizes if len(sizes) <= MAX_LISTED else [*sizes[:2], "...", sizes[-1]])
-
-    def _snap(self, side: float) -> int:
-        return max(self.multiple, self.least, math.floor(side / self.multiple + 0.5) * self.multiple)
-
-    def adjusted_size(self, width: int, height: int) -> tuple[tuple[int, int], tuple[Adjustment, ...]]:
-        """Return the size for a request of `width` x `height`, and what was changed."""
-        found = self.snap_size(width, height)
-        if found == (width, height):
-            return found, ()
-        reason = (
-            f"the model makes {self._listed()} only"
-            if self.sizes
-            else f"the model's sizes are multiples of {self.multiple} pixels"
-            + (f", at least {self.least}" if self.least else "")
-        )
-        return found, (Adjustment("size", f"{width}x{height}", f"{found[0]}x{found[1]}", reason),)
+        rule = self.size_rule
+        return rule.nearest_side(width * scale), rule.nearest_side(height * scale)
 
 
 def grid_of(folder: ModelFolder, family: Family, defaults: Mapping[str, Any]) -> Grid:
@@ -88,7 +66,7 @@ def grid_of(folder: ModelFolder, family: Family, defaults: Mapping[str, Any]) ->
     # This kind of transformer has the picture before the clip, and its latent frame leaves with it.
     lost = temporal_ratio(vae) if transformer.get("image_condition_type") == "latent_concat" else 0
     grid = Grid(rule, multiple, wanted, card.sizes or _tiled_sizes(folder, vae), family.least_side or 0, lost)
-    return replace(grid, default_size=grid.snap_size(*wanted))
+    return replace(grid, default_size=grid.size_rule.nearest(*wanted))
 
 
 def _frame_rule(

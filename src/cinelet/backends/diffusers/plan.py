@@ -232,7 +232,7 @@ def _picture(
         adjustments += lost
     if request.width is not None and request.height is not None:
         if "height" in model.arguments:
-            size, changed = grid.adjusted_size(request.width, request.height)
+            size, changed = grid.size_rule.adjusted(request.width, request.height)
             adjustments += changed
         else:
             size = request.width, request.height

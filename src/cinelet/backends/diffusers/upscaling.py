@@ -63,7 +63,7 @@ class Upscaler:
         began = time.monotonic()
         height, width = first.frames.shape[1:3]
         asked = (request.width or TIMES * width, request.height or TIMES * height)
-        size, resized = self.model.grid.adjusted_size(*asked)
+        size, resized = self.model.grid.size_rule.adjusted(*asked)
         mine = self._plan(request, plan, size)
         pieces = list(self._pieces(first.frames))
         clips = []
