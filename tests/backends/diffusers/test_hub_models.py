@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from cinelet.backends.diffusers import DiffusersBackend
 from cinelet.domain.backend import Context
@@ -81,7 +83,9 @@ def test_capabilities_bring_no_weights(hub: FakeHub, backend: DiffusersBackend) 
 def test_a_task_that_the_model_lacks_is_refused_before_its_weights_come(
     hub: FakeHub, backend: DiffusersBackend, folder: Path
 ) -> None:
-    request = REQUEST.model_copy(update={"task": Task.IMAGE_TO_VIDEO, "image": b"picture"})
+    picture = BytesIO()
+    Image.new("RGB", (32, 32)).save(picture, "PNG")
+    request = REQUEST.model_copy(update={"task": Task.IMAGE_TO_VIDEO, "image": picture.getvalue()})
     with pytest.raises(ModelUnsupportedError, match="cannot do image-to-video"):
         asyncio.run(backend.generate(request, Context(folder)))
     assert not [name for name in hub.fetched() if name.endswith(".safetensors")]

@@ -19,7 +19,7 @@ def test_a_picture_of_what_is_made_is_there_until_it_is_made(opened: Opened) -> 
     picture = panel(page).get_by_alt_text("What it looks like so far")
     expect(picture).to_be_visible()
     assert "/preview?number=1" in (picture.get_attribute("src") or "")
-    page.wait_for_function("document.querySelector('img.glimpse').naturalWidth === 40")
+    expect(picture).to_have_js_property("naturalWidth", 40)
     panel(page).get_by_role("button", name="Cancel").click()
     expect(panel(page).get_by_role("heading", name="Cancelled")).to_be_visible()
     expect(picture).to_have_count(0)
