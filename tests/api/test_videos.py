@@ -256,3 +256,13 @@ def test_without_keys_no_web_site_gets_in_through_its_visitors_browser(
     reply = client.post("/v1/text-to-video", json={"prompt": "x"}, headers=header)
     assert (reply.status_code, reply.json()["error"]["code"]) == (403, "not_allowed")
     assert client.get("/v1/generations", headers={"origin": "http://localhost:3000"}).status_code == 200
+
+
+@pytest.mark.parametrize("part", ["video", "thumbnail", "spritesheet", "image", "preview?number=1"])
+def test_every_file_is_asked_for_in_one_way(client: httpx2.Client, part: str) -> None:
+    """A page asks for each of them from the service itself."""
+    generation = made(client)
+    path = f"/v1/generations/{generation['id']}/{part}"
+    reply = client.get(f"{path}{'&' if '?' in part else '?'}redirect=false")
+    # It began with no image, and is made no more.
+    assert reply.status_code == (404 if part.startswith(("image", "preview")) else 200), reply.text

@@ -47,6 +47,7 @@ router = APIRouter(prefix="/v1/generations", tags=["generations"])
 Id = Annotated[str, Path(alias="generation_id", max_length=5000)]
 Redirect = Annotated[bool, Query(description="Whether the reply may send on to the store, where that signs links.")]
 """For files of a page, whose content policy lets nothing come from elsewhere."""
+NeverRedirect = Annotated[bool, Query(description="As for the other files; this one always comes from the service.")]
 
 
 @router.get("")
@@ -131,6 +132,8 @@ async def preview_of_generation(
     jobs: Jobs,
     caller: Who,
     number: Annotated[int | None, Query(ge=0, le=MAX_POSITION, description="Ignored: tells pictures apart.")] = None,  # noqa: ARG001
+    *,
+    redirect: NeverRedirect = False,  # noqa: ARG001
 ) -> Response:
     """Return the latest small picture of what is being made, a WebP file; 404 before the first and after the end."""
     generation = await found(jobs, generation_id, caller)
@@ -138,7 +141,14 @@ async def preview_of_generation(
 
 
 @file_route(router, "/{generation_id}/image")
-async def image_of_generation(generation_id: Id, request: Request, jobs: Jobs, caller: Who) -> Response:
+async def image_of_generation(
+    generation_id: Id,
+    request: Request,
+    jobs: Jobs,
+    caller: Who,
+    *,
+    redirect: NeverRedirect = False,  # noqa: ARG001
+) -> Response:
     """Return the image that it begins with."""
     return await image_reply(request, await found(jobs, generation_id, caller))
 
