@@ -14,6 +14,9 @@ class OwnRedirect:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and look at where its reply leads."""
+        if scope["type"] != "http" or not scope["path"].endswith("/"):
+            await self._app(scope, receive, send)
+            return
 
         async def led(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] == 307:
