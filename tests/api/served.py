@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -41,6 +42,17 @@ def unnamed(error: dict[str, Any]) -> dict[str, Any]:
         name: value for name, value in error["error"]["details"].items() if name not in {"request_id", "trace_id"}
     }
     return {"error": {**error["error"], "details": details}}
+
+
+def told(connection: socket.socket) -> bytes:
+    """Return all that is answered until the service hangs up."""
+    answered = b""
+    try:
+        while piece := connection.recv(65536):
+            answered += piece
+    except ConnectionError:
+        pass
+    return answered
 
 
 class Served:

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from cinelet.api.head_limit import MAX_HEAD_BYTES
-from tests.api.served import Served
+from tests.api.served import Served, told
 
 TIMEOUT_SECONDS = 20
 PIECE_BYTES = 4096
@@ -21,13 +21,7 @@ def reply_to(served: Served, request: bytes) -> bytes:
                 connection.sendall(request[start : start + PIECE_BYTES])
         except ConnectionError:
             pass
-        answered = b""
-        try:
-            while piece := connection.recv(65536):
-                answered += piece
-        except ConnectionError:
-            pass
-    return answered
+        return told(connection)
 
 
 def request_with(head: bytes, *, body: bytes = b"") -> bytes:

@@ -13,7 +13,7 @@ import pytest
 
 from cinelet.api import pace_limit
 from cinelet.testing import FakeBackend
-from tests.api.served import Served
+from tests.api.served import Served, told
 
 HEAD_SECONDS, BODY_SECONDS, MIN_BODY_BYTES = 1.0, 1.0, 10
 LONG_SECONDS = 2.0
@@ -41,17 +41,6 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 def connection(served: Served) -> Iterator[socket.socket]:
     with socket.create_connection(("127.0.0.1", served.port), timeout=TIMEOUT_SECONDS) as connection:
         yield connection
-
-
-def told(connection: socket.socket) -> bytes:
-    """Return all that is answered until the service hangs up."""
-    answered = b""
-    try:
-        while piece := connection.recv(65536):
-            answered += piece
-    except ConnectionError:
-        pass
-    return answered
 
 
 def require_timeout(answered: bytes, what: str) -> None:

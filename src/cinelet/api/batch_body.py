@@ -20,6 +20,7 @@ from cinelet.api.bodies import ImageToVideo, TextToVideo
 from cinelet.api.errors import NotAllowedError, name_in_reply, wrong_fields
 from cinelet.api.image_source import image_of
 from cinelet.api.json_body import read_json
+from cinelet.api.open_models import Asked
 from cinelet.domain.errors import ValidationError
 from cinelet.jobs.batch import SentLine
 from cinelet.jobs.batch_queue import MAX_LINES
@@ -90,7 +91,7 @@ class SentBatch:
     sha256: bytes
 
 
-async def read_batch(request: Request, *, max_image_bytes: int, require: Callable[..., None]) -> SentBatch:
+async def read_batch(request: Request, *, max_image_bytes: int, require: Callable[[Asked], None]) -> SentBatch:
     """Read a batch, or raise `ValidationError` where it is none. require: as `OpenModels.require`, of each line."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     metadata: Any = {}
@@ -177,7 +178,7 @@ def _checked(values: Any) -> BatchBody:
 
 
 def _sent(
-    numbered: list[tuple[int, Any]], metadata: dict[str, str], *, max_image_bytes: int, require: Callable[..., None]
+    numbered: list[tuple[int, Any]], metadata: dict[str, str], *, max_image_bytes: int, require: Callable[[Asked], None]
 ) -> SentBatch:
     digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     lines = []
@@ -188,7 +189,7 @@ def _sent(
     return SentBatch(lines, metadata, digest.digest())
 
 
-def _line(number: int, value: Any, *, max_image_bytes: int, require: Callable[..., None]) -> SentLine:
+def _line(number: int, value: Any, *, max_image_bytes: int, require: Callable[[Asked], None]) -> SentLine:
     custom_id = None
     line: TextLine | ImageLine
     try:
@@ -204,7 +205,7 @@ def _line(number: int, value: Any, *, max_image_bytes: int, require: Callable[..
                 line = ImageLine.model_validate(value)
         except pydantic.ValidationError as error:
             raise wrong_fields(error.errors(include_input=False, include_context=False)) from None
-        require(model=line.model, upscaler=line.upscaler, lora=line.lora or ())
+        require(line)
     except (ValidationError, NotAllowedError) as error:
         return SentLine(number, custom_id, error=error.to_dict())
     values = {name: sent for name, sent in line.values().items() if name not in {"custom_id", "image"}}

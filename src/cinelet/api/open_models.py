@@ -6,8 +6,9 @@ what lies on its disk. On a network of its own, neither is a tenant's business.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import chain
+from typing import Protocol
 
 from cinelet.api.access import Caller
 from cinelet.api.errors import NotAllowedError
@@ -16,6 +17,22 @@ from cinelet.domain.errors import ValidationError
 from cinelet.domain.lora import Lora
 from cinelet.domain.model import ModelReference
 from cinelet.jobs.keys import Role
+
+
+class Asked(Protocol):
+    """What asks for a video: a request, or the body of one."""
+
+    @property
+    def model(self) -> str | None:
+        """Who makes it."""
+
+    @property
+    def upscaler(self) -> str | None:
+        """Who makes it anew in twice the size."""
+
+    @property
+    def lora(self) -> Sequence[Lora]:
+        """What changes the model."""
 
 
 class OpenModels:
@@ -32,17 +49,17 @@ class OpenModels:
             )
         )
 
-    def require(
-        self, caller: Caller, *, model: str | None = None, upscaler: str | None = None, lora: Iterable[Lora] = ()
-    ) -> None:
+    def require(self, caller: Caller, asked: Asked) -> None:
         """Raise `NotAllowedError` for what this caller may not name; what cannot be read is left to others."""
-        if caller.role is Role.ADMIN:
-            return
-        for name, reference in (("model", model), ("upscaler", upscaler)):
-            if reference is not None and (what := self._private(reference)):
-                raise _not_allowed(name, what)
-        if any(one.is_file for one in lora):
+        self.require_model(caller, asked.model)
+        self.require_model(caller, asked.upscaler, field="upscaler")
+        if caller.role is not Role.ADMIN and any(one.is_file for one in asked.lora):
             raise _not_allowed("lora", "a file of the server")
+
+    def require_model(self, caller: Caller, reference: str | None, *, field: str = "model") -> None:
+        """Raise `NotAllowedError` for a reference that this caller may not name."""
+        if reference is not None and caller.role is not Role.ADMIN and (what := self._private(reference)):
+            raise _not_allowed(field, what)
 
     def _private(self, text: str) -> str | None:
         """Return what a reference names that is not for everybody, or None."""

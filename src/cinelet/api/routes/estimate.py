@@ -82,7 +82,7 @@ async def estimate(body: EstimateBody, service: Service, caller: WhoGenerates) -
     # Of a text, as no image is there; all else is checked as it would be.
     fields = {**body.values(), "task": Task.TEXT_TO_VIDEO, "model": model, "prompt": body.prompt or "a video"}
     wanted = make_request(**fields)
-    service.open_models.require(caller, model=wanted.model, upscaler=wanted.upscaler, lora=wanted.lora)
+    service.open_models.require(caller, wanted)
     work = jobs.service.resolved(wanted).model_copy(update={"task": task})
     found = await forecast(jobs, work, body.wanted(), priority=body.priority)
     return EstimateView(

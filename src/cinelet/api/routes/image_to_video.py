@@ -40,7 +40,7 @@ async def image_to_video(
 ) -> Response:
     """Make a video that begins with an image: a file of a form, or in JSON a data URI or an https address."""
     body, image = await _read(request)
-    service.open_models.require(caller, model=body.model, upscaler=body.upscaler, lora=body.lora or ())
+    service.open_models.require(caller, body)
     if image is None:
         image = await image_of(body.image, max_bytes=service.config.max_image_size)
     wanted = make_request(task=Task.IMAGE_TO_VIDEO, image=image, **body.values())

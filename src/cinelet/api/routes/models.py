@@ -28,7 +28,7 @@ async def list_models(service: Service, caller: Who) -> ModelList:
 async def show_model(model: Annotated[str, Path(max_length=500)], service: Service, caller: Who) -> ModelView:
     """Say what a model can do here, where it is loaded now, and what may be asked of it; or why it cannot run."""
     jobs = service.jobs
-    service.open_models.require(caller, model=model)
+    service.open_models.require_model(caller, model)
     try:
         capabilities = await jobs.service.capabilities(model)
     except ValidationError as error:

@@ -25,7 +25,7 @@ async def text_to_video(
 ) -> Response:
     """Make a video from a text: answers with the job, or with the video to `Prefer: wait=N` or `Accept: video/mp4`."""
     wanted = make_request(task=Task.TEXT_TO_VIDEO, **body.values())
-    service.open_models.require(caller, model=wanted.model, upscaler=wanted.upscaler, lora=wanted.lora)
+    service.open_models.require(caller, wanted)
     inserted = await service.jobs.queue.submit(
         wanted,
         owner=caller.owner,

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Header, Path, Query, Request
+from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from cinelet.api.access import Caller
 from cinelet.api.errors import error_body, reply_to_failure
 from cinelet.api.file_reply import file_route, spritesheet_reply, thumbnail_reply, video_reply
 from cinelet.api.image_source import image_of
 from cinelet.api.json_body import JsonRoute
 from cinelet.api.routes.text_to_video import IdempotencyKey
 from cinelet.api.state import Jobs, Service, Who, WhoGenerates, found
-from cinelet.api.state import State as ServiceState
 from cinelet.api.video_form import described, read_form
 from cinelet.api.video_object import video_of
 from cinelet.api.waiting import MAX_WAIT_SECONDS, ended_within
 from cinelet.domain.errors import GenerationCancelledError, ValidationError
-from cinelet.jobs.durable import DurableJobs
 from cinelet.jobs.generation import Generation, Position
 from cinelet.jobs.queue import restored_request
 from cinelet.jobs.states import State
@@ -35,31 +32,48 @@ Id = Annotated[str, Path(alias="video_id", max_length=5000)]
 RetryCount = Annotated[int, Header(alias="x-stainless-retry-count", ge=0, le=100)]
 
 
-@router.post("", openapi_extra=described())
-async def create_video(  # noqa: PLR0917  (headers are named in a request)
+async def created(
     request: Request,
-    jobs: Jobs,
     service: Service,
     caller: WhoGenerates,
     idempotency_key: IdempotencyKey = None,
     retry_count: RetryCount = 0,
-) -> JSONResponse:
+) -> tuple[Generation, tuple[str, ...]]:
+    """Return the generation that a request asks for, and the fields of the request that change nothing."""
+    form = await read_form(request)
+    image = form.image
+    service.open_models.require(caller, form.request(None))
+    if image is None and form.image_url is not None:
+        image = await image_of(form.image_url, max_bytes=service.config.max_image_size, field="input_reference")
+    if image is not None and not image:
+        raise ValidationError("input_reference is an empty file", {"input_reference": "Empty"})
+    inserted = await service.jobs.queue.submit(
+        form.request(image),
+        owner=caller.owner,
+        idempotency_key=idempotency_key,
+        sent_again=retry_count > 0,
+        webhook_url=form.webhook_url,
+        standing_webhook_url=caller.webhook_url,
+        admit=caller.admit,
+        budget_currency=caller.budget_currency,
+    )
+    return inserted.generation, form.ignored
+
+
+Created = Annotated[tuple[Generation, tuple[str, ...]], Depends(created)]
+
+
+@router.post("", openapi_extra=described())
+async def create_video(made: Created) -> JSONResponse:
     """Ask for a video, by a form or by JSON. What a client sends again by itself makes no second one."""
-    generation, ignored = await _created(request, jobs, service, caller, key=idempotency_key, again=retry_count > 0)
+    generation, ignored = made
     return JSONResponse(video_of(generation, ignored=ignored))
 
 
 @router.post("/sync", response_class=Response, openapi_extra=described())
-async def create_video_and_wait(  # noqa: PLR0917  (headers are named in a request)
-    request: Request,
-    jobs: Jobs,
-    service: Service,
-    caller: WhoGenerates,
-    idempotency_key: IdempotencyKey = None,
-    retry_count: RetryCount = 0,
-) -> Response:
+async def create_video_and_wait(request: Request, jobs: Jobs, made: Created) -> Response:
     """Ask for a video and wait for the file. What a client sends again by itself makes no second one."""
-    generation, _ = await _created(request, jobs, service, caller, key=idempotency_key, again=retry_count > 0)
+    generation, _ = made
     ended = await ended_within(jobs, generation, MAX_WAIT_SECONDS)
     if ended.state is State.CANCELLED:
         raise GenerationCancelledError("The generation was cancelled")
@@ -145,7 +159,7 @@ async def remix_video(
     original = await found(jobs, video_id, caller)
     request = await restored_request(original.request, jobs.store)
     varied = request.model_copy(update={"prompt": prompt})
-    service.open_models.require(caller, model=varied.model, upscaler=varied.upscaler, lora=varied.lora)
+    service.open_models.require(caller, varied)
     inserted = await jobs.queue.submit(
         varied,
         owner=caller.owner,
@@ -166,27 +180,3 @@ async def not_offered(request: Request, _: Who) -> JSONResponse:
     what = request.url.path.removeprefix("/v1/videos/").partition("/")[0]
     message = f"No model here makes {what}; what can be made is at /v1/models"
     return JSONResponse(error_body(code="not_offered", message=message, kind="invalid_request_error"), 501)
-
-
-async def _created(
-    request: Request, jobs: DurableJobs, service: ServiceState, caller: Caller, *, key: str | None, again: bool
-) -> tuple[Generation, tuple[str, ...]]:
-    form = await read_form(request)
-    image = form.image
-    if image is None and form.image_url is not None:
-        image = await image_of(form.image_url, max_bytes=service.config.max_image_size, field="input_reference")
-    if image is not None and not image:
-        raise ValidationError("input_reference is an empty file", {"input_reference": "Empty"})
-    wanted = form.request(image)
-    service.open_models.require(caller, model=wanted.model, upscaler=wanted.upscaler, lora=wanted.lora)
-    inserted = await jobs.queue.submit(
-        wanted,
-        owner=caller.owner,
-        idempotency_key=key,
-        sent_again=again,
-        webhook_url=form.webhook_url,
-        standing_webhook_url=caller.webhook_url,
-        admit=caller.admit,
-        budget_currency=caller.budget_currency,
-    )
-    return inserted.generation, form.ignored
