@@ -107,7 +107,8 @@ def test_a_failed_job_stays_known_until_the_next_model_has_sent_its_own(tmp_path
     asyncio.run(fallback(backend).generate(request(FIRST), context(tmp_path, on_handle=save)))
     ended = {"model": FIRST, "id": "job-1", "ended": True}
     left = {**ended, "aside": True}
-    assert saved[1:] == [ended, left, {"model": SECOND, "submitting": True}, left, {"model": THIRD, "id": "job-3"}]
+    second = {"model": SECOND, "submitting": True, "before": [FIRST]}
+    assert saved[1:] == [ended, left, second, left, {"model": THIRD, "id": "job-3", "before": [FIRST]}]
     assert backend.calls == [FIRST, SECOND, THIRD]
 
 

@@ -26,7 +26,8 @@ Every handle holds `model`, the reference that the backend was given. One with `
 a request is sent: whoever finds it later knows that the request may have arrived, and not what became of it. One with
 `ended: true` is of a job that made no video: whoever finds it may ask about that job again, and sends no other in its
 place, which would be paid as well. One with `aside: true` is of a job that nobody waits for any more, as another model
-is tried: whoever finds it asks once more, and goes on after its model.
+is tried: whoever finds it asks once more, and goes on after its model. `before` lists the models whose jobs were set
+aside before it: none of them is sent another.
 """
 
 
@@ -284,9 +285,12 @@ class Context:
 
     async def save_handle(self, handle: Handle | None) -> None:
         """Keep a provider's handle durably, or None to forget it; returns when it is safe to go on."""
+        aside = self._shared.aside
+        if handle is not None and aside is not None and "before" not in handle:
+            handle = {**handle, "before": [*aside.get("before", ()), aside["model"]]}
         self._shared.handle = handle
         if self._on_handle is not None:
-            await self._on_handle(handle or self._shared.aside)
+            await self._on_handle(handle or aside)
 
 
 @runtime_checkable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from cinelet.domain.backend import Handle
@@ -42,9 +42,12 @@ def candidates(
 
 
 def chosen_candidates(
-    asked: ModelReference, chosen: Sequence[Chosen], *, resumed: ModelReference | None
+    asked: ModelReference, chosen: Sequence[Chosen], *, resumed: ModelReference | None, left: Collection[str] = ()
 ) -> deque[Candidate]:
-    """Return what was chosen; a way that an earlier process had begun is gone on with, whatever would be chosen now."""
+    """Return what was chosen; a way that an earlier process had begun is gone on with, whatever would be chosen now.
+
+    left: models whose jobs an earlier process paid for in vain; they are not paid again.
+    """
     order = [
         Candidate(
             one.model,
@@ -58,7 +61,7 @@ def chosen_candidates(
     if resumed is not None:
         is_fallback = asked != AUTO and not is_way_of(asked, resumed)
         first = Candidate(resumed, is_fallback, is_expanded=True, why="goes on with the job that was begun there")
-        order = [first, *(candidate for candidate in order if candidate.model != resumed)]
+        order = [first, *(one for one in order if one.model != resumed and str(one.model) not in left)]
     return deque(order)
 
 

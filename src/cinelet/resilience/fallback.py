@@ -140,7 +140,9 @@ class FallbackBackend:
             may_fall_back = request.fallback and may_be_remote(asked)
             todo = candidates(asked, self._fallbacks.get(request.task, ()) if may_fall_back else (), resumed=resumed)
         else:
-            todo = chosen_candidates(asked, selection.order, resumed=resumed)
+            todo = chosen_candidates(
+                asked, selection.order, resumed=resumed, left=(context.handle or {}).get("before", ())
+            )
         files_before = set(context.folder.iterdir())
         failures: list[tuple[ModelReference, CineletError]] = []
         while todo:
