@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from importlib.metadata import version
 
 import psycopg
 import pytest
 from procrastinate import exceptions
+from procrastinate.manager import JobManager
 from procrastinate.schema import SchemaManager
 
 from cinelet.clock import FakeClock
@@ -72,3 +74,24 @@ def test_the_engine_gives_up_after_a_while(monkeypatch):
     monkeypatch.setattr(engine, "PATIENCE_SECONDS", -1)
     with pytest.raises(exceptions.ConnectorException):
         asyncio.run(_connector(FakeClock())._patiently(Away(99, psycopg.OperationalError("gone"))))
+
+
+def test_a_worker_that_is_stopped_while_it_begins_ends_though_a_cancel_is_lost(with_shop, monkeypatch):
+    begins = asyncio.Event()
+    register = JobManager.register_worker
+
+    async def losing(jobs: JobManager) -> int:
+        # So does `asyncio.wait_for` of Python 3.11, where a cancel meets the answer.
+        with contextlib.suppress(asyncio.CancelledError):
+            begins.set()
+            await asyncio.sleep(60)
+        return await register(jobs)
+
+    monkeypatch.setattr(JobManager, "register_worker", losing)
+
+    async def work(shop: Shop):
+        async with shop.working() as worker:
+            await begins.wait()
+        return worker.finished
+
+    assert with_shop(work) == 0

@@ -11,6 +11,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import fields
 from typing import Any, LiteralString, Self, TypeVar
 
@@ -19,6 +20,7 @@ import psycopg
 from procrastinate import JobContext, exceptions
 from procrastinate.jobs import DeleteJobCondition, Job, Status
 from procrastinate.manager import JobManager
+from procrastinate.worker import Worker
 from psycopg_pool import PoolClosed
 
 from cinelet.clock import Clock, cancel_task
@@ -174,8 +176,9 @@ class Engine:
         await self._app.close_async()
 
     async def run(self, queue: str, *, concurrency: int) -> None:
-        """Take jobs of a queue, so many at once. A cancel takes no new ones, and waits for those that run."""
-        await self._app.run_worker_async(
+        """Take jobs of a queue, so many at once. A cancel takes no new ones, and waits for those that run; so do more."""
+        worker = Worker(
+            self._app,
             queues=[queue],
             name=queue,
             concurrency=concurrency,
@@ -187,6 +190,20 @@ class Engine:
             delete_jobs=DeleteJobCondition.ALWAYS,
             install_signal_handlers=False,
         )
+        working = asyncio.create_task(worker.run(), name=f"engine {queue}")
+        try:
+            await asyncio.shield(working)
+        except asyncio.CancelledError:
+            # Not by a cancel alone: one that meets the database's answer is lost (see `cancel_task`), and another, later,
+            # would end the jobs that run.
+            worker.stop()
+            if worker.worker_id is None:  # the database may be away
+                working.cancel()
+            while not working.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({working})
+            await asyncio.gather(working, return_exceptions=True)
+            raise
 
 
 def _is_away(error: exceptions.ConnectorException) -> bool:

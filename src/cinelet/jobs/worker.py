@@ -167,9 +167,7 @@ class Worker:
                 await self._hand_over()
             finally:
                 for task in taking:
-                    # Once: a second cancel would not let the engine wait for the jobs that it is just finishing.
-                    if not task.cancelling():
-                        task.cancel()
+                    task.cancel()
                 await cancel_task(hearing)
                 for task in beside:
                     await cancel_task(task)

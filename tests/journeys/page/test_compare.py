@@ -54,7 +54,7 @@ def require_in_step(times: list[list[list[float]]]) -> None:
 
 def test_two_play_in_step(opened: Opened, three: list[dict[str, Any]]) -> None:
     page = compared(opened, *three[:2])
-    until(lambda: page.evaluate("document.querySelector('.compared video').currentTime > 0.3"))
+    until(lambda: page.evaluate("document.querySelector('.compared video')?.currentTime > 0.3"))
     times = page.evaluate(TIMES, 2)
     require_in_step(times)
     assert times[-1][0][0] != times[0][0][0]
@@ -62,7 +62,7 @@ def test_two_play_in_step(opened: Opened, three: list[dict[str, Any]]) -> None:
 
 def test_one_that_drifts_is_brought_back(opened: Opened, three: list[dict[str, Any]]) -> None:
     page = compared(opened, *three[:2])
-    until(lambda: page.evaluate("document.querySelector('.compared video').currentTime > 0.3"))
+    until(lambda: page.evaluate("document.querySelector('.compared video')?.currentTime > 0.3"))
     page.evaluate("document.querySelectorAll('.compared video')[1].currentTime += 1")
     page.wait_for_timeout(700)
     require_in_step(page.evaluate(TIMES, 0.5))

@@ -18,7 +18,7 @@ from tests.journeys.service_process import ServiceProcess, until
 
 COUNT = 10_000
 HALT_MILLISECONDS = 100
-SCROLL_SECONDS = 120
+SCROLL_SECONDS = 240
 """Of patience; on two cores that nothing else needs it takes about 20."""
 COPIES = """
     INSERT INTO generations ({columns})
