@@ -76,8 +76,9 @@ def test_a_generation_whose_claim_was_never_heard_of_is_made_all_the_same(with_s
     monkeypatch.setattr("cinelet.jobs.worker.SWEEP_SECONDS", 0.5)
 
     async def work(shop: Shop):
+        made = await shop.submit()
         async with shop.working():
-            return await shop.ended(await shop.submit())
+            return await shop.ended(made)
 
     made = with_shop(work)
     assert cut == [made.id]

@@ -10,10 +10,10 @@ from tests.jobs.post_office import BROKEN, TAKEN, PostOffice, delivery_of, open_
 
 PENDING, DELIVERED, FAILED = DeliveryState
 STARTED = (
-    "UPDATE procrastinate_events SET at = at - make_interval(secs => %s)"
-    " FROM procrastinate_jobs WHERE job_id = procrastinate_jobs.id AND queue_name = 'webhooks' RETURNING 1"
+    "UPDATE procrastinate_jobs SET fetched_at = fetched_at - make_interval(secs => %s)"
+    " WHERE queue_name = 'webhooks' RETURNING 1"
 )
-FETCH = "SELECT id FROM procrastinate_fetch_job_v2(ARRAY['webhooks'], NULL)"
+FETCH = "SELECT id FROM take_job(ARRAY['webhooks'], NULL)"
 JOBS = "SELECT status::text FROM procrastinate_jobs WHERE queue_name = 'webhooks'"
 
 

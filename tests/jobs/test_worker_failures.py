@@ -45,12 +45,12 @@ def test_a_job_whose_hand_out_nobody_heard_of_is_handed_out_again(with_shop):
         async with shop.jobs.database.connection() as connection:
             # What a fetch leaves whose connection broke: the job runs, on a worker that lives, and no claim.
             fetched = await connection.execute(
-                "SELECT id FROM procrastinate_fetch_job_v2(NULL, (SELECT * FROM procrastinate_register_worker_v1()))"
+                "SELECT id FROM take_job('{remote}', (SELECT * FROM procrastinate_register_worker_v1()))"
             )
             assert await fetched.fetchone() is not None
             look = "SELECT requeue_lost(20, true)"
             assert await (await connection.execute(look)).fetchone() == (0,), "it may just be on its way"
-            await connection.execute("UPDATE procrastinate_events SET at = at - interval '21 s'")
+            await connection.execute("UPDATE procrastinate_jobs SET fetched_at = fetched_at - interval '21 s'")
             assert await (await connection.execute(look)).fetchone() == (1,)
         async with shop.working():
             return await shop.ended(made)

@@ -56,7 +56,7 @@ async def claim_companions(
             return []
         # As if this worker had been given their jobs: they are looked for elsewhere when it is lost.
         await connection.execute(
-            "UPDATE procrastinate_jobs SET status = 'doing', worker_id = ("
+            "UPDATE procrastinate_jobs SET status = 'doing', fetched_at = clock_timestamp(), worker_id = ("
             " SELECT worker_id FROM procrastinate_jobs WHERE args ->> 'generation_id' = %(first)s AND status = 'doing'"
             " LIMIT 1) WHERE id = ANY(%(jobs)s)",
             {"first": generation.id, "jobs": [job for job, _ in chosen]},

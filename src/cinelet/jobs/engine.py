@@ -50,7 +50,7 @@ Deliver = Callable[[str], Awaitable[None]]
 _OF_GENERATION = "generation."
 _LOST_ATTEMPT = "(job.args ->> 'lost_attempt')::integer"
 _TAKE = (
-    "WITH job AS (SELECT * FROM procrastinate_fetch_job_v2(%(queues)s::varchar[], %(worker_id)s)),"  # noqa: S608  (ours)
+    "WITH job AS (SELECT * FROM take_job(%(queues)s::varchar[], %(worker_id)s)),"  # noqa: S608  (ours)
     # Never waits for a row with the job in hand: who cancels has that row, and may be waiting for the job.
     " free AS (SELECT generations.id FROM generations JOIN job ON generations.id = job.args ->> 'generation_id'"
     f" WHERE {claimable(_LOST_ATTEMPT)} FOR UPDATE OF generations SKIP LOCKED),"
@@ -58,7 +58,7 @@ _TAKE = (
     " SELECT job.id, status, task_name, job.priority, lock, queueing_lock, args, scheduled_at, queue_name,"
     " job.attempts, worker_id, "
     + ", ".join(f'claimed."{column.name}" AS "{_OF_GENERATION}{column.name}"' for column in fields(Generation))
-    + " FROM job LEFT JOIN claimed ON true"
+    + " FROM (SELECT) AS always LEFT JOIN job ON true LEFT JOIN claimed ON true"
 )
 """Fetches a job as Procrastinate does, and claims its generation in the same transaction."""
 
