@@ -30,6 +30,9 @@ class TraceVariables(BaseSettings):
     otel_exporter_otlp_protocol: str = "http/protobuf"
     """How a collector is spoken to; `grpc` needs the package `opentelemetry-exporter-otlp-proto-grpc`."""
 
+    otel_traces_sampler: str | None = Field(default=None, max_length=100)
+    """Which traces are recorded: a name of the SDK's samplers. Default: all, up to 20 a second of each method."""
+
     otel_sdk_disabled: Annotated[bool, BeforeValidator(_is_true)] = False
     """Whether nothing is traced, whatever else is set."""
 
@@ -39,4 +42,8 @@ class TraceVariables(BaseSettings):
         endpoint = self.otel_exporter_otlp_traces_endpoint or self.otel_exporter_otlp_endpoint
         chosen = (self.otel_traces_exporter or ("otlp" if endpoint else "none")).strip().lower()
         off = self.otel_sdk_disabled or chosen == "none"
-        return {"exporter": None if off else chosen, "protocol": self.otel_exporter_otlp_protocol.strip().lower()}
+        return {
+            "exporter": None if off else chosen,
+            "protocol": self.otel_exporter_otlp_protocol.strip().lower(),
+            "sampler": self.otel_traces_sampler or None,
+        }

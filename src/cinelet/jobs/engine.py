@@ -176,7 +176,7 @@ class Engine:
         await self._app.close_async()
 
     async def run(self, queue: str, *, concurrency: int) -> None:
-        """Take jobs of a queue, so many at once. A cancel takes no new ones, and waits for those that run; so do more."""
+        """Take jobs of a queue, so many at once. A cancel, or more, takes no new ones and waits for those that run."""
         worker = Worker(
             self._app,
             queues=[queue],
@@ -190,13 +190,13 @@ class Engine:
             delete_jobs=DeleteJobCondition.ALWAYS,
             install_signal_handlers=False,
         )
-        working = asyncio.create_task(worker.run(), name=f"engine {queue}")
+        working = asyncio.create_task(worker.run(), name=f"engine {queue}")  # type: ignore[no-untyped-call]
         try:
             await asyncio.shield(working)
         except asyncio.CancelledError:
-            # Not by a cancel alone: one that meets the database's answer is lost (see `cancel_task`), and another, later,
-            # would end the jobs that run.
-            worker.stop()
+            # Not by a cancel alone: one that meets the database's answer is lost (see `cancel_task`), and another one,
+            # later, would end the jobs that run.
+            worker.stop()  # type: ignore[no-untyped-call]
             if worker.worker_id is None:  # the database may be away
                 working.cancel()
             while not working.done():

@@ -1,7 +1,7 @@
 """Sends spans away, as the variables of OpenTelemetry say; only programs do so, never the library.
 
 The SDK reads its variables itself: those of samplers, batches, limits and of the exporter. Here is what it leaves to
-programs: whether there is an exporter, and how the service is called.
+programs: whether there is an exporter, how the service is called, and what is recorded where no sampler is named.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ _logger = get_logger(__name__)
 
 
 @contextmanager
-def exported(*, exporter: str | None, protocol: str, process: str) -> Iterator[None]:
+def exported(*, exporter: str | None, protocol: str, process: str, sampler: str | None = None) -> Iterator[None]:
     """Export spans while this is entered, and the last ones within a bound at the end.
 
     exporter: names as in `OTEL_TRACES_EXPORTER`, None for none. protocol: that of `otlp`. process: the command.
+    sampler: as in `OTEL_TRACES_SAMPLER`, which the SDK reads; None for ours.
 
     Does nothing where somebody has set up a provider before. What is in the way is a line of the log and no error:
     nothing fails for want of a trace.
     """
-    provider = None if exporter is None else _provider(exporter, protocol=protocol, process=process)
+    provider = None if exporter is None else _provider(exporter, protocol=protocol, process=process, sampler=sampler)
     if provider is None:
         yield
         return
@@ -47,7 +48,7 @@ def exported(*, exporter: str | None, protocol: str, process: str) -> Iterator[N
         last.join(FLUSH_SECONDS)
 
 
-def _provider(names: str, *, protocol: str, process: str) -> TracerProvider | None:
+def _provider(names: str, *, protocol: str, process: str, sampler: str | None) -> TracerProvider | None:
     """Return the provider that is set up now; None where there is another one, or where none can be."""
     from opentelemetry import trace
 
@@ -66,10 +67,12 @@ def _provider(names: str, *, protocol: str, process: str) -> TracerProvider | No
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+    from cinelet.observability.sampling import paced
+
     ours = {"service.name": "cinelet", "service.version": version("cinelet"), "cinelet.process": process}
     # What the environment says wins: an operator names his services.
     resource = Resource.create(ours).merge(OTELResourceDetector().detect())
-    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider = TracerProvider(sampler=None if sampler else paced(), resource=resource, shutdown_on_exit=False)
     for exporter in exporters:
         provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
