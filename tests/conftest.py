@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,20 @@ settings.load_profile("cinelet")
 pytest.register_assert_rewrite("cinelet.testing.contract")
 
 TinyPipeline = Callable[[str], Path]
+
+
+_modules: list[object] = [None]
+
+
+def pytest_runtest_setup(item: pytest.Function) -> None:
+    """Let the collector look no more, from module to module, through what is there by then: thousands of tests and torch.
+
+    Each of its whole looks took a second and more otherwise, and each model that is closed wants one.
+    """
+    if item.module is not _modules[0]:
+        _modules[0] = item.module
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
