@@ -63,16 +63,16 @@ def test_at_its_end_a_worker_gives_back_at_once_what_it_does_not_hold(with_shop)
 
 
 def test_a_generation_whose_claim_was_never_heard_of_is_made_all_the_same(with_shop, monkeypatch: pytest.MonkeyPatch):
-    ask, cut = PsycopgConnector.execute_query_one_async, list[str]()
+    ask, cut = PsycopgConnector.execute_query_all_async, list[str]()
 
-    async def cut_once(self: PsycopgConnector, query: str, **arguments: Any) -> dict[str, Any]:
-        row: dict[str, Any] = await ask(self, query, **arguments)
-        if "claimed" in query and row["id"] is not None and not cut:
-            cut.append(row["generation.id"])
+    async def cut_once(self: PsycopgConnector, query: str, **arguments: Any) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = await ask(self, query, **arguments)
+        if "claimed" in query and rows and not cut:
+            cut.extend(row["generation.id"] for row in rows)
             raise exceptions.ConnectorException from psycopg.OperationalError("the connection broke")
-        return row
+        return rows
 
-    monkeypatch.setattr(PsycopgConnector, "execute_query_one_async", cut_once)
+    monkeypatch.setattr(PsycopgConnector, "execute_query_all_async", cut_once)
     monkeypatch.setattr("cinelet.jobs.worker.SWEEP_SECONDS", 0.5)
 
     async def work(shop: Shop):

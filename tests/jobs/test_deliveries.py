@@ -13,7 +13,7 @@ STARTED = (
     "UPDATE procrastinate_jobs SET fetched_at = fetched_at - make_interval(secs => %s)"
     " WHERE queue_name = 'webhooks' RETURNING 1"
 )
-FETCH = "SELECT id FROM take_job(ARRAY['webhooks'], NULL)"
+FETCH = "SELECT id FROM take_jobs(ARRAY['webhooks'], NULL, 1)"
 JOBS = "SELECT status::text FROM procrastinate_jobs WHERE queue_name = 'webhooks'"
 
 

@@ -10,12 +10,14 @@ from importlib.metadata import version
 import psycopg
 import pytest
 from procrastinate import exceptions
+from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager
 from procrastinate.schema import SchemaManager
 
 from cinelet.clock import FakeClock
 from cinelet.jobs import engine
-from cinelet.jobs.engine import PatientConnector
+from cinelet.jobs.engine import LedgersJobs, PatientConnector
+from cinelet.jobs.states import State
 from tests.jobs.shop import Shop
 
 
@@ -95,3 +97,53 @@ def test_a_worker_that_is_stopped_while_it_begins_ends_though_a_cancel_is_lost(w
         return worker.finished
 
     assert with_shop(work) == 0
+
+
+def test_a_worker_takes_as_many_as_may_run_at_once_and_the_most_urgent_first(with_shop):
+    async def work(shop: Shop):
+        made = [await shop.submit(options={"priority": priority}) for priority in (1, 3, 2, 0, 3)]
+        connector = _connector(FakeClock())
+        await connector.open_async(shop.jobs.database.pool)
+        jobs = LedgersJobs(connector, worker="w")
+        jobs.begin("remote", concurrency=4)
+        one = await jobs.fetch_job(["remote"], 1)
+        claimed = {generation.id for generation in jobs.claimed.values()}
+        others = [await jobs.fetch_job(["remote"], 1) for _ in range(3)]
+        await jobs.finish_job(one, Status.SUCCEEDED, delete_job=True)
+        last = await jobs.fetch_job(["remote"], 1)
+        nothing = await jobs.fetch_job(["remote"], 1)
+        order = [job.task_kwargs["generation_id"] for job in [one, *others, last]]
+        return [generation.id for generation in made], claimed, order, nothing
+
+    made, claimed, order, nothing = with_shop(work)
+    assert order == [made[1], made[4], made[2], made[0], made[3]]
+    assert claimed == set(order[:4])
+    assert nothing is None
+
+
+def test_what_a_stopping_worker_has_taken_and_not_begun_goes_back_and_counts_as_no_crash(with_shop, monkeypatch):
+    fetch = LedgersJobs.fetch_job
+
+    async def work(shop: Shop):
+        made = [await shop.submit() for _ in range(4)]
+        stopped = []
+
+        async def stopping(jobs: LedgersJobs, queues: list[str], worker_id: int) -> Job | None:
+            job = await fetch(jobs, queues, worker_id)
+            if job is not None and not stopped:
+                stopped.append(job)
+                worker.stop()
+                await asyncio.sleep(0.5)
+            return job
+
+        monkeypatch.setattr(LedgersJobs, "fetch_job", stopping)
+        async with shop.working(remote=4) as worker:
+            await shop.until(made[0], lambda found: found.attempt > 0)
+        between = [await shop.get(one) for one in made]
+        async with shop.working(remote=4):
+            return between, [await shop.ended(one) for one in made]
+
+    between, done = with_shop(work)
+    assert [one.state for one in between[1:]] == [State.QUEUED] * 3
+    assert {one.worker for one in between} == {None}
+    assert {(one.state, one.crashes) for one in done} == {(State.COMPLETED, 0)}

@@ -45,7 +45,7 @@ def test_a_job_whose_hand_out_nobody_heard_of_is_handed_out_again(with_shop):
         async with shop.jobs.database.connection() as connection:
             # What a fetch leaves whose connection broke: the job runs, on a worker that lives, and no claim.
             fetched = await connection.execute(
-                "SELECT id FROM take_job('{remote}', (SELECT * FROM procrastinate_register_worker_v1()))"
+                "SELECT id FROM take_jobs('{remote}', (SELECT * FROM procrastinate_register_worker_v1()), 1)"
             )
             assert await fetched.fetchone() is not None
             look = "SELECT requeue_lost(20, true)"

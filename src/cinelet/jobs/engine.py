@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import dataclass, field, fields
 from typing import Any, LiteralString, Self, TypeVar
 
 import procrastinate
@@ -40,6 +41,8 @@ POLL_SECONDS = 5.0
 PATIENCE_SECONDS = 60.0
 """How long a database may be away before the engine gives up and is started anew."""
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 2.0
+FETCHED_AT_ONCE = 10
+"""No more: other workers want some too."""
 _LOOK = json.dumps({"type": "job_inserted", "job_id": 0})
 """Makes a worker look for jobs."""
 
@@ -50,7 +53,7 @@ Deliver = Callable[[str], Awaitable[None]]
 _OF_GENERATION = "generation."
 _LOST_ATTEMPT = "(job.args ->> 'lost_attempt')::integer"
 _TAKE = (
-    "WITH job AS (SELECT * FROM take_job(%(queues)s::varchar[], %(worker_id)s)),"  # noqa: S608  (ours)
+    "WITH job AS (SELECT * FROM take_jobs(%(queues)s::varchar[], %(worker_id)s, %(most)s)),"  # noqa: S608  (ours)
     # Never waits for a row with the job in hand: who cancels has that row, and may be waiting for the job.
     " free AS (SELECT generations.id FROM generations JOIN job ON generations.id = job.args ->> 'generation_id'"
     f" WHERE {claimable(_LOST_ATTEMPT)} FOR UPDATE OF generations SKIP LOCKED),"
@@ -58,9 +61,9 @@ _TAKE = (
     " SELECT job.id, status, task_name, job.priority, lock, queueing_lock, args, scheduled_at, queue_name,"
     " job.attempts, worker_id, "
     + ", ".join(f'claimed."{column.name}" AS "{_OF_GENERATION}{column.name}"' for column in fields(Generation))
-    + " FROM (SELECT) AS always LEFT JOIN job ON true LEFT JOIN claimed ON true"
+    + " FROM job LEFT JOIN claimed ON claimed.id = job.args ->> 'generation_id' ORDER BY job.priority DESC, job.id"
 )
-"""Fetches a job as Procrastinate does, and claims its generation in the same transaction."""
+"""Fetches jobs, and claims their generations in the same transaction."""
 
 _Result = TypeVar("_Result")
 _logger = get_logger(__name__)
@@ -107,11 +110,23 @@ class PatientConnector(procrastinate.PsycopgConnector):
             pause = min(2 * pause, MAX_PAUSE_SECONDS)
 
 
+@dataclass(slots=True)
+class _Queue:
+    """running: jobs that were handed out and have not ended. fetched: those that come next."""
+
+    concurrency: int
+    running: int = 0
+    fetched: deque[Job] = field(default_factory=deque)
+
+
 class LedgersJobs(JobManager):
-    """Claims the generation of a job with the job, and leaves alone what the ledger has ended already.
+    """Claims the generations of jobs with the jobs, and leaves alone what the ledger has ended already.
 
     worker: who claims. claimed: the generations of jobs that were fetched, until somebody takes them out. Where one is
     not there, its row was in other hands just then.
+
+    As many jobs are fetched at once as may run, within bounds. What a worker that stops has not begun by then, it gives
+    back with all claims that it does not know (`Claims`); what had no claim is found as the work of one that is gone.
     """
 
     def __init__(self, connector: PatientConnector, *, worker: str) -> None:
@@ -119,14 +134,35 @@ class LedgersJobs(JobManager):
         self.ended: set[int] = set()
         self.claimed: dict[int, Generation] = {}
         self._worker = worker
+        self._queues: dict[str, _Queue] = {}
+
+    def begin(self, queue: str, *, concurrency: int) -> None:
+        """Forget what was fetched of a queue before: so many of its jobs may run now."""
+        before = self._queues.get(queue)
+        for job in () if before is None else before.fetched:
+            self.claimed.pop(job.id or 0, None)
+        self._queues[queue] = _Queue(concurrency)
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
         """Take the next job and claim what it is for; None where nothing waits."""
-        row = await self.connector.execute_query_one_async(
-            _TAKE, queues=queues, worker_id=worker_id, worker=self._worker, elsewhere=ELSEWHERE
-        )
-        if row["id"] is None:
+        (name,) = queues or ()
+        queue = self._queues[name]
+        if not queue.fetched:
+            rows = await self.connector.execute_query_all_async(
+                _TAKE,
+                queues=[name],
+                worker_id=worker_id,
+                most=max(1, min(queue.concurrency - queue.running, FETCHED_AT_ONCE)),
+                worker=self._worker,
+                elsewhere=ELSEWHERE,
+            )
+            queue.fetched.extend(self._job(row) for row in rows)
+        if not queue.fetched:
             return None
+        queue.running += 1
+        return queue.fetched.popleft()
+
+    def _job(self, row: dict[str, Any]) -> Job:
         generation = {
             name.removeprefix(_OF_GENERATION): value for name, value in row.items() if name.startswith(_OF_GENERATION)
         }
@@ -137,6 +173,7 @@ class LedgersJobs(JobManager):
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:  # noqa: FBT001  (Procrastinate's)
         """Remove a job that did nothing; the log has its status."""
         del status, delete_job
+        self._queues[job.queue].running -= 1
         if job.id in self.ended:
             self.ended.discard(job.id)
             return
@@ -154,7 +191,7 @@ class Engine:
         self.listener = Listener(database, clock=clock)
         connector = PatientConnector(self.listener, clock)
         self._app = procrastinate.App(connector=connector)
-        self._app.job_manager = jobs = LedgersJobs(connector, worker=worker)
+        self._app.job_manager = self._jobs = jobs = LedgersJobs(connector, worker=worker)
 
         @self._app.task(name=TASK, pass_context=True)
         async def generate(context: JobContext, generation_id: str, lost_attempt: int | None = None) -> None:
@@ -177,6 +214,7 @@ class Engine:
 
     async def run(self, queue: str, *, concurrency: int) -> None:
         """Take jobs of a queue, so many at once. A cancel, or more, takes no new ones and waits for those that run."""
+        self._jobs.begin(queue, concurrency=concurrency)
         worker = Worker(
             self._app,
             queues=[queue],

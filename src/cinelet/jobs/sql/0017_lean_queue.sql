@@ -10,7 +10,7 @@ DROP TRIGGER procrastinate_trigger_status_events_update_v1 ON procrastinate_jobs
 DROP TRIGGER procrastinate_trigger_scheduled_events_v1 ON procrastinate_jobs;
 DROP TRIGGER procrastinate_trigger_abort_requested_events_v1 ON procrastinate_jobs;
 DROP TRIGGER procrastinate_trigger_delete_jobs_v1 ON procrastinate_jobs;
-DROP TRIGGER jobs_fetched ON procrastinate_jobs;  -- `take_job` says it
+DROP TRIGGER jobs_fetched ON procrastinate_jobs;  -- `take_jobs` says it
 ALTER TABLE procrastinate_events DROP CONSTRAINT procrastinate_events_job_id_fkey;
 ALTER TABLE procrastinate_periodic_defers DROP CONSTRAINT procrastinate_periodic_defers_job_id_fkey;
 ALTER TABLE procrastinate_jobs DROP CONSTRAINT procrastinate_jobs_worker_id_fkey;
@@ -42,16 +42,17 @@ BEGIN
 END;
 $$;
 
--- The next job of some queues, now a worker's. Jobs come and go faster than statistics: what was planned when few waited
+-- The next jobs of some queues, now a worker's. Jobs come and go faster than statistics: what was planned when few waited
 -- would sort all that wait, at each call, when many do. So the order is always that of the index.
-CREATE FUNCTION take_job(queues varchar[], taker bigint) RETURNS SETOF procrastinate_jobs ROWS 1 LANGUAGE plpgsql
+CREATE FUNCTION take_jobs(queues varchar[], taker bigint, most integer) RETURNS SETOF procrastinate_jobs
+ROWS 1 LANGUAGE plpgsql
 SET search_path FROM CURRENT SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
 BEGIN
     RETURN QUERY
         WITH next AS (
             SELECT id FROM procrastinate_jobs
                 WHERE status = 'todo' AND queue_name = ANY (queues) AND (scheduled_at IS NULL OR scheduled_at <= now())
-                ORDER BY priority DESC, id LIMIT 1 FOR UPDATE SKIP LOCKED
+                ORDER BY priority DESC, id LIMIT most FOR UPDATE SKIP LOCKED
         )
         UPDATE procrastinate_jobs SET status = 'doing', worker_id = taker, fetched_at = clock_timestamp()
             FROM next WHERE procrastinate_jobs.id = next.id RETURNING procrastinate_jobs.*;
