@@ -21,17 +21,17 @@ pytest.register_assert_rewrite("cinelet.testing.contract")
 
 TinyPipeline = Callable[[str], Path]
 
-
-_modules: list[object] = [None]
+_begun: list[object] = []
+"""The module whose tests run now."""
 
 
 def pytest_runtest_setup(item: pytest.Function) -> None:
-    """Let the collector look no more, from module to module, through what is there by then: thousands of tests and torch.
+    """Let the collector look no more, module by module, through what is there by then: thousands of tests, and torch.
 
     Each of its whole looks took a second and more otherwise, and each model that is closed wants one.
     """
-    if item.module is not _modules[0]:
-        _modules[0] = item.module
+    if _begun != [item.module]:
+        _begun[:] = [item.module]
         gc.collect()
         gc.freeze()
 
