@@ -43,6 +43,23 @@ def test_who_dies_again_and_again_is_started_later_and_later() -> None:
     assert clock.pauses_seconds[:8] == [1, 2, 4, 8, 16, 32, 60, 60]
 
 
+def test_who_refuses_at_first_is_named_and_left_and_later_started_again(tmp_path: Path) -> None:
+    clock = FakeClock()
+    refuses = [sys.executable, "-S", "-c", "raise SystemExit(2)"]
+    # Its second start finds that the device is lost, which may come back.
+    later = "import pathlib, sys; at = pathlib.Path(sys.argv[1]); sys.exit(2 if at.exists() else at.touch() or 1)"
+
+    async def work() -> None:
+        commands = {"a": refuses, "b": [sys.executable, "-S", "-c", later, str(tmp_path / "begun")]}
+        async with Supervisor(commands, clock=clock) as it:
+            assert await it.refusing.get() == "a"
+            await until(lambda: len(clock.pauses_seconds) >= 4)
+            assert it.refusing.empty()
+
+    run(work)
+    assert clock.pauses_seconds[:4] == [1, 2, 4, 8]
+
+
 def test_who_was_well_for_long_is_started_again_soon(tmp_path: Path) -> None:
     clock = FakeClock()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -185,3 +187,13 @@ def counts_of(service: ServiceProcess, batch: dict[str, Any]) -> dict[str, int] 
 
 def in_progress(service: ServiceProcess, batch: dict[str, Any]) -> int:
     return (counts_of(service, batch) or {"in_progress": 0})["in_progress"]
+
+
+def test_a_service_whose_device_is_not_there_ends_and_says_so(data: Path) -> None:
+    command = [sys.executable, "-m", "cinelet", "serve", "--port", "0"]
+    environment = {**environment_of(data), "CINELET_DEVICE": "cuda:99"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=100)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 2
+    assert errors[0].startswith("error: The device 'cuda:99' cannot be used here: ")
+    assert errors[1:] == ["error: The worker for 'local' does not start; the line above says why"]

@@ -60,7 +60,8 @@ async def serve(
 ) -> None:
     """Serve until SIGINT or SIGTERM, with a worker for each of the queues. tell: is given the address, once it serves.
 
-    Raises `ValidationError` where nobody in particular could use the service from elsewhere, and `DatabaseError`.
+    Raises `ValidationError` where nobody in particular could use the service from elsewhere or a worker cannot do what it
+    is told to, and `DatabaseError`.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -82,13 +83,18 @@ async def serve(
                     bound = taken.getsockname()
                     tell(f"http://{f'[{bound[0]}]' if ':' in bound[0] else bound[0]}:{bound[1]}")
                     stopping = asyncio.create_task(stop.wait())
-                    await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
+                    refused = asyncio.create_task(workers.refusing.get())
+                    await asyncio.wait({stopping, refused, serving}, return_when=asyncio.FIRST_COMPLETED)
                     stopping.cancel()
+                    refused.cancel()
                     # All at once, or the times that each gets would add up.
                     workers.stop()
                     app.state.cinelet.jobs.events.end_watches()
                     server.should_exit = True
                     await serving
+                    if refused.done() and not refused.cancelled():
+                        message = f"The worker for {refused.result()!r} does not start; the line above says why"
+                        raise ValidationError(message, {"worker": "Does not start"})
 
 
 def _loaded(config: Config, *, open_to_all: bool, workers: Supervisor) -> tuple[FastAPI, Server]:

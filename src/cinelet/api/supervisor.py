@@ -17,6 +17,8 @@ from cinelet.observability.metrics_link import MetricsLink
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 60.0
 GOOD_SECONDS = 30.0
 """Whoever lived so long was well, and is not punished for what others did before."""
+REFUSED = 2
+"""How a worker ends that cannot do what its command says, such as with a device that is not there."""
 STOP_SECONDS = 25.0
 """What a worker gets to hand over, before it is killed."""
 _logger = get_logger(__name__)
@@ -33,6 +35,8 @@ class Supervisor:
         self.running: dict[str, asyncio.subprocess.Process] = {}
         self.links: dict[str, MetricsLink | None] = dict.fromkeys(self._commands)
         """How each is asked for its metrics; None for one that does not run now."""
+        self.refusing: asyncio.Queue[str] = asyncio.Queue()
+        """Names of those that refused at their very first start: it would do no good to start them again."""
 
     async def __aenter__(self) -> Self:
         self._tasks = [asyncio.create_task(self._kept(name, words)) for name, words in self._commands.items()]
@@ -53,7 +57,7 @@ class Supervisor:
                 _tell_to_stop(process)
 
     async def _kept(self, name: str, words: Sequence[str]) -> None:
-        pause = FIRST_PAUSE_SECONDS
+        pause: float | None = None
         while not self._stopping:
             began = self._clock.monotonic()
             self.links[name] = link = MetricsLink()
@@ -64,7 +68,10 @@ class Supervisor:
                 await link.aclose()
             if self._stopping:
                 return
-            if self._clock.monotonic() - began > GOOD_SECONDS:
+            if code == REFUSED and pause is None:
+                self.refusing.put_nowait(name)
+                return
+            if pause is None or self._clock.monotonic() - began > GOOD_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
             _logger.warning("A worker has ended", extra={"worker": name, "status": code, "again_in_seconds": pause})
             await self._clock.pause_async(pause)
