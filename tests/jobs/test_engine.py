@@ -106,19 +106,24 @@ def test_a_worker_takes_as_many_as_may_run_at_once_and_the_most_urgent_first(wit
         await connector.open_async(shop.jobs.database.pool)
         jobs = LedgersJobs(connector, worker="w")
         jobs.begin("remote", concurrency=4)
-        one = await jobs.fetch_job(["remote"], 1)
-        claimed = {generation.id for generation in jobs.claimed.values()}
-        others = [await jobs.fetch_job(["remote"], 1) for _ in range(3)]
-        await jobs.finish_job(one, Status.SUCCEEDED, delete_job=True)
-        last = await jobs.fetch_job(["remote"], 1)
-        nothing = await jobs.fetch_job(["remote"], 1)
-        order = [job.task_kwargs["generation_id"] for job in [one, *others, last]]
-        return [generation.id for generation in made], claimed, order, nothing
 
-    made, claimed, order, nothing = with_shop(work)
+        async def fetched() -> Job:
+            job = await jobs.fetch_job(["remote"], 1)
+            assert job is not None
+            return job
+
+        one = await fetched()
+        claimed = {generation.id for generation in jobs.claimed.values()}
+        others = [await fetched() for _ in range(3)]
+        await jobs.finish_job(one, Status.SUCCEEDED, delete_job=True)
+        last = await fetched()
+        assert await jobs.fetch_job(["remote"], 1) is None
+        order = [job.task_kwargs["generation_id"] for job in [one, *others, last]]
+        return [generation.id for generation in made], claimed, order
+
+    made, claimed, order = with_shop(work)
     assert order == [made[1], made[4], made[2], made[0], made[3]]
     assert claimed == set(order[:4])
-    assert nothing is None
 
 
 def test_what_a_stopping_worker_has_taken_and_not_begun_goes_back_and_counts_as_no_crash(with_shop, monkeypatch):
@@ -126,7 +131,7 @@ def test_what_a_stopping_worker_has_taken_and_not_begun_goes_back_and_counts_as_
 
     async def work(shop: Shop):
         made = [await shop.submit() for _ in range(4)]
-        stopped = []
+        stopped: list[Job] = []
 
         async def stopping(jobs: LedgersJobs, queues: list[str], worker_id: int) -> Job | None:
             job = await fetch(jobs, queues, worker_id)

@@ -191,7 +191,7 @@ def in_progress(service: ServiceProcess, batch: dict[str, Any]) -> int:
 
 def test_a_service_whose_device_is_not_there_ends_and_says_so(data: Path) -> None:
     command = [sys.executable, "-m", "cinelet", "serve", "--port", "0"]
-    environment = {**environment_of(data), "CINELET_DEVICE": "cuda:99"}
+    environment = {**os.environ, "CINELET_DATA_DIR": str(data), "CINELET_DEVICE": "cuda:99"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=100)
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode == 2

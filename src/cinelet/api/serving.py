@@ -60,8 +60,8 @@ async def serve(
 ) -> None:
     """Serve until SIGINT or SIGTERM, with a worker for each of the queues. tell: is given the address, once it serves.
 
-    Raises `ValidationError` where nobody in particular could use the service from elsewhere or a worker cannot do what it
-    is told to, and `DatabaseError`.
+    Raises `ValidationError` where nobody in particular could use the service from elsewhere, or a worker cannot do what
+    it is told to, and `DatabaseError`.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
