@@ -147,8 +147,8 @@ async def open_database(config: Config | None = None) -> Database:
     return await Database.open(_database_url(config), data_directory=config.cinelet_data_dir)
 
 
-def durable_jobs(config: Config | None = None, *, max_connections: int = 10) -> DurableJobs:
-    """Return what durable work needs, as an async context manager that opens it."""
+def durable_jobs(config: Config | None = None, *, max_connections: int | None = None) -> DurableJobs:
+    """Return what durable work needs, as an async context manager that opens it; None: as few connections as do."""
     from cinelet.jobs.durable import DurableJobs, Settings
     from cinelet.jobs.outcomes import Recorder
 

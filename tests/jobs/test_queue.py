@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from cinelet.domain.errors import CapacityError
 from cinelet.domain.request import Task
+from cinelet.jobs.database import CONNECT_SECONDS, CONNECTIONS
 from cinelet.testing import example_image
 from tests.jobs.shop import Shop
 
@@ -35,3 +37,15 @@ def test_an_image_is_kept_until_nothing_uses_it(with_shop, tmp_path):
             assert image.exists() is left
 
     with_shop(work)
+
+
+def test_more_may_be_deleted_at_once_than_there_are_connections(with_shop, tmp_path):
+    async def work(shop: Shop):
+        async with shop.working():
+            made = [await shop.ended(await shop.submit(seed=number)) for number in range(3 * CONNECTIONS)]
+        async with asyncio.timeout(CONNECT_SECONDS / 2):
+            await asyncio.gather(*map(shop.queue.delete, made))
+        return len(made)
+
+    assert with_shop(work) == 3 * CONNECTIONS
+    assert list((tmp_path / "store").rglob("*.mp4")) == []

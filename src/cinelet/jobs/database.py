@@ -25,6 +25,8 @@ from cinelet.observability.logs import get_logger
 
 SCHEMA = "cinelet"
 """Everything of ours lies in this schema, so that a database may be shared with other programs."""
+CONNECTIONS = 4
+"""At most, of one process: statements are short, and each connection costs the server some MB and a slow beginning."""
 CONNECT_SECONDS = 10
 LISTEN_SECONDS = 30.0
 """How long silence is believed."""
@@ -70,7 +72,7 @@ class Database:
         url: str | None,
         *,
         data_directory: Path,
-        max_connections: int = 10,
+        max_connections: int = CONNECTIONS,
         schema: str = SCHEMA,
         migrations: Sequence[Migration] | None = None,
     ) -> Self:
@@ -140,11 +142,14 @@ class Database:
             raise DatabaseUnavailableError(f"The database at {self.where} failed: {_reason(error)}") from error
 
     @asynccontextmanager
-    async def locked(self, name: str) -> AsyncIterator[None]:
-        """Keep every other process out of what it does under the same name."""
+    async def locked(self, name: str) -> AsyncIterator[AsyncConnection[Any]]:
+        """Keep every other process out of what it does under the same name, and give the connection that does so.
+
+        Nothing inside may want another one: where all are held by such as wait for one more, nobody goes on.
+        """
         async with self.connection() as connection, connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", [name])
-            yield
+            yield connection
 
     @property
     def pool(self) -> AsyncConnectionPool[AsyncConnection[Any]]:

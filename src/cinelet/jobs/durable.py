@@ -13,7 +13,7 @@ from cinelet.domain.request import Task
 from cinelet.domain.selection import Selects
 from cinelet.jobs.batch_queue import BatchQueue
 from cinelet.jobs.courier import Courier
-from cinelet.jobs.database import SCHEMA, Database
+from cinelet.jobs.database import CONNECTIONS, SCHEMA, Database
 from cinelet.jobs.deliveries import Deliveries
 from cinelet.jobs.events import Events
 from cinelet.jobs.ledger import JobLedger
@@ -26,8 +26,6 @@ from cinelet.jobs.roster import Roster
 from cinelet.jobs.worker import Worker
 from cinelet.service import VideoService
 from cinelet.storage.blobs import BlobStore
-
-CONNECTIONS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ class DurableJobs:
     roster: Roster
     orders: Orders
 
-    def __init__(self, settings: Settings, *, max_connections: int = CONNECTIONS) -> None:
+    def __init__(self, settings: Settings, *, max_connections: int | None = None) -> None:
         self._settings = settings
         self._max_connections = max_connections
         self._stack = AsyncExitStack()
@@ -84,7 +82,7 @@ class DurableJobs:
                 await Database.open(
                     settings.database_url,
                     data_directory=settings.data_directory,
-                    max_connections=self._max_connections,
+                    max_connections=self._max_connections or CONNECTIONS,
                     schema=settings.schema,
                 )
             )

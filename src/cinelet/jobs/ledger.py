@@ -283,10 +283,10 @@ class JobLedger:
         async with self._database.connection() as connection:
             return await one(connection, statement, values)
 
-    async def uses(self, key: str) -> bool:
+    async def uses(self, key: str, *, connection: AsyncConnection[Any] | None = None) -> bool:
         """Tell whether a generation has this image or this video."""
-        async with self._database.connection() as connection:
-            found = await connection.execute(
+        async with self._connection(connection) as opened:
+            found = await opened.execute(
                 "SELECT FROM generations WHERE image_key = %(key)s UNION ALL"
                 " SELECT FROM generations WHERE video_key = %(key)s UNION ALL"
                 " SELECT FROM batch_requests WHERE image_key = %(key)s LIMIT 1",

@@ -86,8 +86,8 @@ class Previews:
             self._failures[video_key] = error
             raise
         # Whoever deletes the last generation with this video waits, or was here before: nothing is left behind.
-        async with self._database.locked(video_key):
-            if await self._ledger.uses(video_key):
+        async with self._database.locked(video_key) as connection:
+            if await self._ledger.uses(video_key, connection=connection):
                 await _put(self._store, video_key, files)
 
     async def _drawn(self, video_key: str) -> Mapping[str, bytes]:

@@ -245,8 +245,8 @@ class JobQueue:
         """Remove what is stored under a key that no generation has, and what was derived from it."""
         if key is not None:
             # Whoever begins to use it waits for this, and looks afterwards whether it is still there.
-            async with self._database.locked(key):
-                if not await self.ledger.uses(key):
+            async with self._database.locked(key) as connection:
+                if not await self.ledger.uses(key, connection=connection):
                     await asyncio.gather(*(self.store.delete(one) for one in (key, *derived)))
 
     async def _kept_image(self, image: bytes) -> str:
