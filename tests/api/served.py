@@ -93,6 +93,8 @@ class Served:
         self._thread.join(30)
         self._patch.undo()
         assert not self._thread.is_alive()
+        if self._failure is not None:
+            raise self._failure
 
     def with_database(self, work: Callable[[Database], Coroutine[Any, Any, Result]]) -> Result:
         """Run a coroutine beside the service, on connections of its own."""

@@ -187,7 +187,8 @@ def test_where_clients_do_not_reach_the_bucket_the_service_sends_everything(
 ) -> None:
     state = on_a_bucket.app.state.cinelet
     config = on_a_bucket.config.model_copy(update={"cinelet_storage_redirect": False})
-    monkeypatch.setattr(on_a_bucket.app.state, "cinelet", replace(state, config=config))
+    # Starlette keeps its state elsewhere than in attributes, where nothing would be put back.
+    monkeypatch.setitem(on_a_bucket.app.state._state, "cinelet", replace(state, config=config))
     generation = made(on_a_bucket.client, seed=2)
     for name in ("video", "thumbnail", "spritesheet"):
         assert on_a_bucket.client.get(generation["links"][name]).status_code == 200
