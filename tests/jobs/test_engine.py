@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 from importlib.metadata import version
+from typing import Any
 
 import psycopg
 import pytest
@@ -18,7 +19,7 @@ from cinelet.clock import FakeClock
 from cinelet.jobs import engine
 from cinelet.jobs.engine import LedgersJobs, PatientConnector
 from cinelet.jobs.states import State
-from tests.jobs.shop import Shop
+from tests.jobs.shop import PaidBackend, Shop
 
 
 def test_the_schema_of_the_engine_is_the_one_that_migration_2_was_made_with():
@@ -152,3 +153,23 @@ def test_what_a_stopping_worker_has_taken_and_not_begun_goes_back_and_counts_as_
     assert [one.state for one in between[1:]] == [State.QUEUED] * 3
     assert {one.worker for one in between} == {None}
     assert {(one.state, one.crashes) for one in done} == {(State.COMPLETED, 0)}
+
+
+def test_a_stopping_worker_does_not_take_again_what_it_lets_go_of(with_shop, monkeypatch):
+    fetch, backend = LedgersJobs._fetch, PaidBackend()
+
+    async def slow(jobs: LedgersJobs, *place: Any) -> None:
+        if jobs.claimed or backend.submitted:
+            await asyncio.sleep(0.3)
+        await fetch(jobs, *place)
+
+    monkeypatch.setattr(LedgersJobs, "_fetch", slow)
+
+    async def work(shop: Shop):
+        made = await shop.submit()
+        async with shop.working():
+            await shop.until(made, lambda found: (found.handle or {}).get("id") is not None)
+        return await shop.get(made)
+
+    left = with_shop(work, make_backend=lambda: backend)
+    assert (left.state, left.attempt) == (State.QUEUED, 1)

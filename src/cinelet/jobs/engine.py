@@ -41,6 +41,7 @@ POLL_SECONDS = 5.0
 PATIENCE_SECONDS = 60.0
 """How long a database may be away before the engine gives up and is started anew."""
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 2.0
+QUIET_SECONDS = 1.0
 FETCHED_AT_ONCE = 10
 """No more: other workers want some too."""
 _LOOK = json.dumps({"type": "job_inserted", "job_id": 0})
@@ -112,10 +113,11 @@ class PatientConnector(procrastinate.PsycopgConnector):
 
 @dataclass(slots=True)
 class _Queue:
-    """running: jobs that were handed out and have not ended. fetched: those that come next."""
+    """running: jobs that were handed out and have not ended. fetched: those that come next, unless it is `ended`."""
 
     concurrency: int
     running: int = 0
+    ended: bool = False
     fetched: deque[Job] = field(default_factory=deque)
 
 
@@ -135,6 +137,9 @@ class LedgersJobs(JobManager):
         self.claimed: dict[int, Generation] = {}
         self._worker = worker
         self._queues: dict[str, _Queue] = {}
+        self._asking = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
 
     def begin(self, queue: str, *, concurrency: int) -> None:
         """Forget what was fetched of a queue before: so many of its jobs may run now."""
@@ -143,11 +148,29 @@ class LedgersJobs(JobManager):
             self.claimed.pop(job.id or 0, None)
         self._queues[queue] = _Queue(concurrency)
 
+    async def end(self) -> None:
+        """Hand nothing out any more, and wait for what is being fetched: it could be what this worker lets go of."""
+        for queue in self._queues.values():
+            queue.ended = True
+        with suppress(TimeoutError):  # the database may be away
+            async with asyncio.timeout(QUIET_SECONDS):
+                await self._quiet.wait()
+
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
         """Take the next job and claim what it is for; None where nothing waits."""
         (name,) = queues or ()
         queue = self._queues[name]
-        if not queue.fetched:
+        if not (queue.fetched or queue.ended):
+            await self._fetch(name, queue, worker_id)
+        if queue.ended or not queue.fetched:
+            return None
+        queue.running += 1
+        return queue.fetched.popleft()
+
+    async def _fetch(self, name: str, queue: _Queue, worker_id: int) -> None:
+        self._asking += 1
+        self._quiet.clear()
+        try:
             rows = await self.connector.execute_query_all_async(
                 _TAKE,
                 queues=[name],
@@ -157,10 +180,10 @@ class LedgersJobs(JobManager):
                 elsewhere=ELSEWHERE,
             )
             queue.fetched.extend(self._job(row) for row in rows)
-        if not queue.fetched:
-            return None
-        queue.running += 1
-        return queue.fetched.popleft()
+        finally:
+            self._asking -= 1
+            if not self._asking:
+                self._quiet.set()
 
     def _job(self, row: dict[str, Any]) -> Job:
         generation = {
@@ -211,6 +234,10 @@ class Engine:
     async def __aexit__(self, *exception: object) -> None:
         await cancel_task(self._listening)
         await self._app.close_async()
+
+    async def end(self) -> None:
+        """Take no more jobs; once this returns, none is on its way either, unless the database is away."""
+        await self._jobs.end()
 
     async def run(self, queue: str, *, concurrency: int) -> None:
         """Take jobs of a queue, so many at once. A cancel, or more, takes no new ones and waits for those that run."""

@@ -164,6 +164,7 @@ class Worker:
                 stopped.cancel()
                 for task in taking:
                     task.cancel()
+                await engine.end()
                 await self._hand_over()
             finally:
                 for task in taking:
