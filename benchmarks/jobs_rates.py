@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 STORING = "cinelet, storing"
 ALLOWED_RATIO = 0.6
+CONNECTIONS = 10
+"""Of each queue. The service that accepts has 20, a worker 4."""
 LIMIT_SECONDS = 60
 
 COUNT = "SELECT count(*) FROM ({}) ended (at)"
@@ -66,7 +68,7 @@ async def accepted(folder: Path, *, scale: Scale) -> list[Row]:
     from cinelet.assembly import durable_jobs
 
     rows: list[Row] = []
-    async with plain(folder) as theirs, durable_jobs(config(folder)) as jobs:
+    async with plain(folder) as theirs, durable_jobs(config(folder), max_connections=CONNECTIONS) as jobs:
         calls = {OURS: partial(submit, jobs), PLAIN: partial(defer, theirs)}
         for clients, waiting in ((1, 0), (16, 0), (16, scale.waiting)):
             runs: dict[str, list[Calls]] = {name: [] for name in calls}
