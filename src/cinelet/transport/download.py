@@ -114,7 +114,7 @@ class _Transfer:
                     wait = pause if interruption.retry_after is None else interruption.retry_after
                     await self.clock.pause_async(min(wait, MAX_RETRY_AFTER_SECONDS), context=self.context)
                     pause *= 2
-            part.finish()
+            await part.finish()
 
     async def _try(self, part: PartFile) -> None:
         resume = {"Range": f"bytes={part.size}-", "If-Range": self.version} if part.size and self.version else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import secrets
@@ -15,6 +16,8 @@ from cinelet.domain.errors import CapacityError, FileSizeError, ProcessingError
 
 HEAD_BYTES = 4096
 """How much of a file is shown to `check_head`."""
+SMALL_BYTES = 1_000_000
+"""To name so much takes no time. Over a file that is there, a file system may first write all to the disk."""
 STAGE = "downloading"
 
 
@@ -81,12 +84,24 @@ class PartFile:
         self.size = 0
         self._head = bytearray()
 
-    def finish(self) -> None:
+    async def finish(self) -> None:
         """Give the whole file its name. Whoever keeps it for good syncs his copy to the disk."""
         if self.size == 0 and self._check_head is None:
             raise ProcessingError("The video that arrived is an empty file", STAGE)
         if self._head is not None:
             self._look()
+        if self.size <= SMALL_BYTES:
+            self._name()
+            return
+        naming = asyncio.ensure_future(asyncio.to_thread(self._name))
+        try:
+            await asyncio.shield(naming)
+        except asyncio.CancelledError:
+            # Not named behind the back of whoever removes it.
+            await asyncio.wait({naming})
+            raise
+
+    def _name(self) -> None:
         with _errors_about(self._path):
             self._file.close()
             self._growing.replace(self._path)

@@ -104,7 +104,7 @@ async def submit_to_file(
                     require_plain_body(response, host=provider)
                     with PartFile(path, max_bytes=max_bytes, check_head=check_head) as part:
                         await part.fill(response)
-                        part.finish()
+                        await part.finish()
                 return response.headers
 
     with removed_on_failure(path), span("submit", kind=SpanKind.CLIENT, host=provider):
