@@ -156,14 +156,16 @@ def test_what_a_stopping_worker_has_taken_and_not_begun_goes_back_and_counts_as_
 
 
 def test_a_stopping_worker_does_not_take_again_what_it_lets_go_of(with_shop, monkeypatch):
-    fetch, backend = LedgersJobs._fetch, PaidBackend()
+    ask, backend = PatientConnector.execute_query_all_async, PaidBackend()
 
-    async def slow(jobs: LedgersJobs, *place: Any) -> None:
-        if jobs.claimed or backend.submitted:
+    async def slow(connector: PatientConnector, query: str, **arguments: Any) -> list[dict[str, Any]]:
+        if "take_jobs" in query and arguments["queues"] == ["remote"] and asked:
             await asyncio.sleep(0.3)
-        await fetch(jobs, *place)
+        asked.append(query)
+        return await ask(connector, query, **arguments)
 
-    monkeypatch.setattr(LedgersJobs, "_fetch", slow)
+    asked: list[str] = []
+    monkeypatch.setattr(PatientConnector, "execute_query_all_async", slow)
 
     async def work(shop: Shop):
         made = await shop.submit()
