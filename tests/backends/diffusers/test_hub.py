@@ -352,11 +352,13 @@ class TestProgressAndCancel:
 
     def test_a_deadline_ends_a_download(self, hub: FakeHub, cache: Path) -> None:
         clock = FakeClock()
-        context = Context(
-            cache, deadline_seconds=60, on_progress=lambda _: clock.advance(3600), monotonic=clock.monotonic
-        )
+
+        def late(_progress: Progress) -> None:
+            clock.advance(3600)
+            threading.Timer(0.5, hub.go_on.set).start()
+
+        context = Context(cache, deadline_seconds=60, on_progress=late, monotonic=clock.monotonic)
         hub.stalls = True
-        threading.Timer(3, hub.go_on.set).start()
         with pytest.raises(DeadlineExceededError):
             download(hub, cache, context=context)
 
