@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
@@ -154,6 +154,18 @@ async def cancel_task(task: asyncio.Task[None]) -> None:
     while not task.done():
         task.cancel()
         await asyncio.wait({task}, timeout=CANCEL_AGAIN_SECONDS)
+
+
+async def in_thread_to_the_end(work: Callable[[], object], *, undo: Callable[[], object] | None = None) -> None:
+    """Run blocking work in a thread. A cancel waits for its end, and undoes it: a thread cannot be stopped half-way."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if undo is not None and task.exception() is None:
+            await asyncio.to_thread(undo)
+        raise
 
 
 async def until_ended(work: asyncio.Future[_Result], context: Context) -> _Result:

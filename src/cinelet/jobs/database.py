@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.sql import SQL, Identifier
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from cinelet.clock import Clock
+from cinelet.clock import Clock, in_thread_to_the_end
 from cinelet.jobs import archive
 from cinelet.jobs.errors import DatabaseError, DatabaseUnavailableError
 from cinelet.jobs.migrations import Migration, known_migrations, migrate, schema_version
@@ -83,7 +83,7 @@ class Database:
         """
         server = None if url else PrivateServer(data_directory)
         if server is not None:
-            await _in_thread_to_the_end(server.attach, undo=server.leave)
+            await in_thread_to_the_end(server.attach, undo=server.leave)
         try:
             conninfo = _conninfo(url if server is None else server.conninfo, schema=schema, private=server is not None)
             await _prepare(conninfo, schema=schema, migrations=migrations)
@@ -101,7 +101,7 @@ class Database:
             await pool.open()
         except BaseException:
             if server is not None:
-                await _in_thread_to_the_end(server.leave)
+                await in_thread_to_the_end(server.leave)
             raise
         return cls(pool, conninfo=conninfo, schema=schema, server=server)
 
@@ -109,7 +109,7 @@ class Database:
         """Close every connection, and leave the private server: the last one to leave stops it."""
         await self._pool.close()
         if self._server is not None:
-            await _in_thread_to_the_end(self._server.leave)
+            await in_thread_to_the_end(self._server.leave)
 
     async def __aenter__(self) -> Self:
         return self
@@ -293,15 +293,3 @@ def _reason(error: psycopg.Error) -> str:
     """Return the last line that says why; libpq's first lines repeat what was tried before."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Multiple")]
     return next((line for line in lines if "failed" in line or "FATAL" in line), (lines or [type(error).__name__])[0])
-
-
-async def _in_thread_to_the_end(work: Any, *, undo: Any = None) -> None:
-    """Run blocking work in a thread. A cancel waits for its end, and undoes it: a thread cannot be stopped half-way."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        if undo is not None and task.exception() is None:
-            await asyncio.to_thread(undo)
-        raise

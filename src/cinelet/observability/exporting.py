@@ -26,7 +26,7 @@ _logger = get_logger(__name__)
 
 
 @contextmanager
-def exported(*, exporter: str | None, protocol: str, process: str, sampler: str | None = None) -> Iterator[None]:
+def exported(*, exporter: str | None, protocol: str, process: str, sampler: str | None) -> Iterator[None]:
     """Export spans while this is entered, and the last ones within a bound at the end.
 
     exporter: names as in `OTEL_TRACES_EXPORTER`, None for none. protocol: that of `otlp`. process: the command.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import secrets
@@ -12,6 +11,7 @@ from typing import Self
 
 import httpx2
 
+from cinelet.clock import in_thread_to_the_end
 from cinelet.domain.errors import CapacityError, FileSizeError, ProcessingError
 
 HEAD_BYTES = 4096
@@ -92,14 +92,9 @@ class PartFile:
             self._look()
         if self.size <= SMALL_BYTES:
             self._name()
-            return
-        naming = asyncio.ensure_future(asyncio.to_thread(self._name))
-        try:
-            await asyncio.shield(naming)
-        except asyncio.CancelledError:
-            # Not named behind the back of whoever removes it.
-            await asyncio.wait({naming})
-            raise
+        else:
+            # Whoever removes what a cancel leaves does so when it has its name.
+            await in_thread_to_the_end(self._name)
 
     def _name(self) -> None:
         with _errors_about(self._path):

@@ -42,13 +42,14 @@ async def created(
     """Return the generation that a request asks for, and the fields of the request that change nothing."""
     form = await read_form(request)
     image = form.image
-    service.open_models.require(caller, form.request(None))
+    wanted = form.request(None)
+    service.open_models.require(caller, wanted)
     if image is None and form.image_url is not None:
         image = await image_of(form.image_url, max_bytes=service.config.max_image_size, field="input_reference")
     if image is not None and not image:
         raise ValidationError("input_reference is an empty file", {"input_reference": "Empty"})
     inserted = await service.jobs.queue.submit(
-        form.request(image),
+        wanted if image is None else form.request(image),
         owner=caller.owner,
         idempotency_key=idempotency_key,
         sent_again=retry_count > 0,
