@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from benchmarks.soak import Scale, soak
 
-STILL_WARM_MB = 100
-"""Two minutes are not enough for a process with PyTorch to come to its size; a leak of a megabyte a second is found."""
+MOST_MB = {"api": 250, "remote": 420, "local": 950}
+"""Above what each process has after half an hour (110, 290 and 750). In two minutes a process is not yet warm: PyTorch
+takes 150 MB at the first video. So growth itself is judged in the long soak, and here the size.
+"""
 
 
 def test_mixed_traffic_with_faults_loses_nothing_and_leaves_nothing_behind() -> None:
     tables = soak(Scale(minutes=2, people=5))
     assert [row for row in tables["lost"] if not row["within"]] == [], tables["traffic"]
-    grown = [row for row in tables["growth"] if not row["within"]]
-    assert [
-        row for row in grown if row["what"] != "memory MB" or row["at the end"] - row["at first"] > STILL_WARM_MB
-    ] == []
+    memory = [row for row in tables["growth"] if row["what"] == "memory MB"]
+    assert memory, "no process lived long enough to be judged"
+    assert [row for row in memory if row["at the end"] > MOST_MB[row["process"].split()[0]]] == []
+    assert [row for row in tables["growth"] if row not in memory and not row["within"]] == []
     done = {row["what"]: row["count"] for row in tables["traffic"]}
     assert done["generations completed"] > 50
     assert any(what.startswith("harm: ") for what in done), "nothing was done to it, so nothing is shown"

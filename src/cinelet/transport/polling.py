@@ -40,7 +40,7 @@ class PollSchedule:
     minimum_seconds: float = 0.25
     maximum_seconds: float = 15.0
     minimum_after_failure_seconds: float = 1.0
-    jitter: float = 0.2
+    jitter: float = 0.1
 
     def after(self, age_seconds: float, *, failures: int = 0) -> float:
         """Return the interval that follows a poll at this age; it doubles with each poll in a row that failed."""
