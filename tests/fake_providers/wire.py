@@ -10,6 +10,7 @@ import ipaddress
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import httpx2
 
@@ -107,6 +108,7 @@ class _SyncTransport(httpx2.BaseTransport):
         self._loopback.close()
 
 
+@cache
 def _is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)

@@ -54,8 +54,12 @@ class PostOffice:
             return cancelled
         await self.ledger.claim(made.id, worker="w")
         if how == "failed":
-            return await self.ledger.fail(made.id, 1, error={"code": "no_capacity", "message": "No room"})
-        return await self.ledger.complete(made.id, 1, model="m", result=RESULT)
+            await self.ledger.fail(made.id, 1, error={"code": "no_capacity", "message": "No room"})
+        else:
+            await self.ledger.complete(made.id, 1, model="m", result=RESULT)
+        ended = await self.ledger.get(made.id)
+        assert ended is not None
+        return ended
 
     async def attempt(self, generation: Generation) -> Delivery:
         """Make the next attempt now, whenever it is due, and return what the delivery is then."""

@@ -11,7 +11,7 @@ import pytest
 from cinelet.domain.errors import ValidationError
 from cinelet.domain.progress import Progress, Stage
 from cinelet.jobs.errors import ClaimLostError, IdempotencyConflictError
-from cinelet.jobs.generation import is_id, new_id
+from cinelet.jobs.generation import Generation, is_id, new_id
 from cinelet.jobs.outcomes import Tried
 from cinelet.jobs.states import State
 
@@ -87,7 +87,8 @@ def test_fifty_concurrent_inserts_with_one_key_make_one_generation(with_ledger):
 def test_a_key_used_again_gives_the_same_generation_after_it_has_ended(with_ledger):
     async def work(ledger, _):
         first = await claimed(ledger, idempotency_key="k")
-        done = await ledger.complete(first.id, first.attempt, model="m", result={"size": 1})
+        await ledger.complete(first.id, first.attempt, model="m", result={"size": 1})
+        done = await ledger.get(first.id)
         again = await ledger.insert(
             dict(reversed(REQUEST.items())), owner="ada", requested_model="embedded", idempotency_key="k"
         )
@@ -204,7 +205,8 @@ def test_a_saved_handle_is_there_for_the_next_worker(with_ledger):
         handle = {"model": "hf:a/b:fal-ai", "id": "x\0", "submitting": True}
         first = await claimed(ledger)
         await ledger.save_handle(first.id, 1, handle)
-        released = await ledger.release(first.id, 1)
+        await ledger.release(first.id, 1)
+        released = await ledger.get(first.id)
         assert (released.state, released.worker, released.crashes) == (State.QUEUED, None, 0)
         second = await ledger.claim(first.id, worker="second")
         assert second.handle == handle
@@ -222,8 +224,8 @@ def test_progress_only_grows_and_is_whole_only_when_the_video_is_stored(with_led
         for fraction in (0.5, 0.2, 1.0):
             await ledger.progress(one.id, 1, Progress(Stage.DENOISING, fraction, step=3, steps=9))
             seen.append(await ledger.get(one.id))
-        done = await ledger.complete(one.id, 1, model="m", result={"sha256": "s"}, tried=Tried([{"model": "m"}]))
-        return seen, done
+        await ledger.complete(one.id, 1, model="m", result={"sha256": "s"}, tried=Tried([{"model": "m"}]))
+        return seen, await ledger.get(one.id)
 
     seen, done = with_ledger(work)
     assert [one.progress for one in seen] == [0.5, 0.5, 0.99]
@@ -250,7 +252,8 @@ def test_what_runs_is_told_to_stop_with_its_next_report(with_ledger):
         assert await ledger.progress(one.id, 1, report) is False
         assert (await ledger.request_cancel(one.id)).state is State.IN_PROGRESS
         assert await ledger.progress(one.id, 1, report) is True
-        assert (await ledger.cancel(one.id, 1)).state is State.CANCELLED
+        await ledger.cancel(one.id, 1)
+        assert (await ledger.get(one.id)).state is State.CANCELLED
 
     with_ledger(work)
 
@@ -264,10 +267,12 @@ def test_a_cancelled_generation_that_a_provider_runs_goes_to_a_worker_first(with
         assert (await ledger.request_cancel(one.id)).state is State.QUEUED
         again = await ledger.claim(one.id, worker="w")
         assert again.cancel_requested
-        assert (await ledger.release(one.id, 2)).state is State.QUEUED
+        await ledger.release(one.id, 2)
+        assert (await ledger.get(one.id)).state is State.QUEUED
         await ledger.claim(one.id, worker="w")
         await ledger.save_handle(one.id, 3, None)
-        assert (await ledger.release(one.id, 3)).state is State.CANCELLED
+        await ledger.release(one.id, 3)
+        assert (await ledger.get(one.id)).state is State.CANCELLED
 
     with_ledger(work)
 
@@ -275,18 +280,21 @@ def test_a_cancelled_generation_that_a_provider_runs_goes_to_a_worker_first(with
 def test_two_hundred_races_of_cancel_against_complete_end_in_one_state_each(with_ledger):
     async def race(ledger, number):
         one = await claimed(ledger)
-        ends = [
-            ledger.complete(one.id, 1, model="m", result={}),
-            ledger.cancel(one.id, 1),
-            ledger.request_cancel(one.id),
-        ]
-        turn = number % 3
-        outcomes = await asyncio.gather(*ends[turn:], *ends[:turn], return_exceptions=True)
+        ends = {
+            State.COMPLETED: ledger.complete(one.id, 1, model="m", result={}),
+            State.CANCELLED: ledger.cancel(one.id, 1),
+            None: ledger.request_cancel(one.id),
+        }
+        order = [*ends][number % 3 :] + [*ends][: number % 3]
+        outcomes = dict(
+            zip(order, await asyncio.gather(*(ends[end] for end in order), return_exceptions=True), strict=True)
+        )
         final = await ledger.get(one.id)
-        wrote = [end for end in outcomes if not isinstance(end, BaseException) and end.state.final]
-        lost = [end for end in outcomes if isinstance(end, ClaimLostError)]
-        assert {end.state for end in wrote} == {final.state}
-        assert len(lost) == 1
+        asked = outcomes.pop(None)
+        assert isinstance(asked, Generation)
+        assert asked.state in {State.IN_PROGRESS, final.state}
+        assert [state for state, outcome in outcomes.items() if outcome is None] == [final.state]
+        assert [type(outcome) for outcome in outcomes.values() if outcome is not None] == [ClaimLostError]
         return final.state
 
     async def work(ledger, _):
@@ -303,7 +311,8 @@ def test_a_failure_says_why_and_keeps_the_handle(with_ledger):
     async def work(ledger, _):
         one = await claimed(ledger)
         await ledger.save_handle(one.id, 1, {"model": "m"})
-        return await ledger.fail(one.id, 1, error={"code": "processing_failed"}, tried=Tried([{"model": "m"}]))
+        await ledger.fail(one.id, 1, error={"code": "processing_failed"}, tried=Tried([{"model": "m"}]))
+        return await ledger.get(one.id)
 
     failed = with_ledger(work)
     assert (failed.state, failed.error, failed.handle) == (State.FAILED, {"code": "processing_failed"}, {"model": "m"})

@@ -52,8 +52,10 @@ async def end(ledger, *outcomes, complete=True):
     claim = (await ledger.claim(made.id, worker="w")).id, 1
     tried = Tried([{"model": one.model} for one in outcomes], outcomes, "text-to-video", MEMORY)
     if complete:
-        return await ledger.complete(*claim, model=MODEL, result={}, tried=tried)
-    return await ledger.fail(*claim, error={"code": "all_models_failed"}, tried=tried)
+        await ledger.complete(*claim, model=MODEL, result={}, tried=tried)
+    else:
+        await ledger.fail(*claim, error={"code": "all_models_failed"}, tried=tried)
+    return await ledger.get(made.id)
 
 
 def test_each_attempt_is_an_outcome_with_its_generations_end(with_ledger):

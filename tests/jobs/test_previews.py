@@ -146,10 +146,10 @@ def test_what_was_deleted_just_before_it_is_used_again_is_stored_again(with_shop
         worker = shop.worker()
         complete = worker.ledger.complete
 
-        async def late(*arguments: Any, **values: Any) -> Generation:
+        async def late(*arguments: Any, **values: Any) -> None:
             await shop.queue.delete(old)
             assert files_in(tmp_path) == []
-            return await complete(*arguments, **values)
+            await complete(*arguments, **values)
 
         monkeypatch.setattr(worker.ledger, "complete", late)
         new = await shop.submit(seed=3)

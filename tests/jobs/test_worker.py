@@ -354,7 +354,8 @@ def test_a_retry_goes_on_with_the_job_that_a_provider_has(with_shop):
         made = await shop.submit()
         claimed = await shop.claim(made.id, worker="w")
         await shop.ledger.save_handle(made.id, claimed.attempt, {"model": "m", "id": "paid-for"})
-        failed = await shop.ledger.fail(made.id, claimed.attempt, error={"code": "storage_failed", "message": "full"})
+        await shop.ledger.fail(made.id, claimed.attempt, error={"code": "storage_failed", "message": "full"})
+        failed = await shop.get(made)
         async with shop.working():
             done = await shop.ended(await shop.queue.retry(failed))
             with pytest.raises(ValidationError):
@@ -380,7 +381,8 @@ def test_a_retry_of_what_failed_at_a_provider_is_a_new_job_there(with_shop):
         claimed = await shop.claim(made.id, worker="w")
         over = {"model": "m", "id": "paid-for", "ended": True}
         await shop.ledger.save_handle(made.id, claimed.attempt, over)
-        failed = await shop.ledger.fail(made.id, claimed.attempt, error={"code": "model_host_failed", "message": "no"})
+        await shop.ledger.fail(made.id, claimed.attempt, error={"code": "model_host_failed", "message": "no"})
+        failed = await shop.get(made)
         async with shop.working():
             return await shop.ended(await shop.queue.retry(failed))
 

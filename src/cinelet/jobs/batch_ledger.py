@@ -245,7 +245,7 @@ class BatchLedger:
 async def lock_images(connection: AsyncConnection[Any], keys: Iterable[str]) -> None:
     """Let nobody remove these images from the store until the transaction of `connection` ends."""
     await connection.execute(
-        "SELECT pg_advisory_xact_lock(lock) FROM"
+        "SELECT pg_advisory_xact_lock_shared(lock) FROM"
         " (SELECT DISTINCT hashtextextended(key, 1) AS lock FROM unnest(%s::text[]) key ORDER BY lock) locks",
         [sorted(keys)],
     )

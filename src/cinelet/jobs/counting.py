@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cinelet.jobs.generation import Generation
+from cinelet.jobs.states import State
 from cinelet.observability import metrics
 
 
@@ -13,9 +14,7 @@ def count_start(claimed: Generation) -> None:
         metrics.begun(claimed.queue, (claimed.started_at - due).total_seconds())
 
 
-def count_end(written: Generation | None) -> None:
-    """Count a generation that a write of ours has brought to an end, if it has."""
-    if written is None or not written.state.final:
-        return
-    code = (written.error or {}).get("code")
-    metrics.ended(written.queue, written.state, model=written.model or written.requested_model, code=code)
+def count_end(queue: str, state: State, *, model: str, code: str | None = None) -> None:
+    """Count a generation that a write of ours has brought to an end, if it has. code: of the error it ends with."""
+    if state.final:
+        metrics.ended(queue, state, model=model, code=code)

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString, Unpack
 
 from psycopg import AsyncConnection
 from psycopg.rows import kwargs_row
+from psycopg.sql import Composed
 
 from cinelet.domain.errors import ValidationError
 from cinelet.domain.progress import Progress
@@ -22,7 +23,7 @@ from cinelet.jobs.errors import ClaimLostError, IdempotencyConflictError
 from cinelet.jobs.generation import Generation, Inserted, Page, Position, is_id, new_id
 from cinelet.jobs.glimpses import COUNT, KEEP
 from cinelet.jobs.idempotency import check_key, is_storable, request_hash
-from cinelet.jobs.listing import listing
+from cinelet.jobs.listing import Filters, listing
 from cinelet.jobs.outcomes import ALSO, NOTHING_TRIED, Tried
 from cinelet.jobs.rows import (
     CANCEL,
@@ -171,9 +172,9 @@ class JobLedger:
         model: str,
         result: Mapping[str, Any],
         tried: Tried = NOTHING_TRIED,
-    ) -> Generation:
+    ) -> None:
         """Note that the video is stored. Raises `ClaimLostError`, also where it has ended another way before."""
-        return await self._write(
+        await self._write(
             generation_id,
             attempt,
             "state = 'completed', progress = 1, model = %(model)s, result = %(result)s, attempts = %(attempts)s,"
@@ -193,32 +194,33 @@ class JobLedger:
         *,
         error: Mapping[str, Any],
         tried: Tried = NOTHING_TRIED,
-    ) -> Generation:
+    ) -> None:
         """Note why it failed for good. The handle stays, for whoever looks into it. Raises `ClaimLostError`."""
-        return await self._write(
+        await self._write(
             generation_id,
             attempt,
             "state = 'failed', error = %(error)s, attempts = %(attempts)s, worker = NULL,"
             " finished_at = clock_timestamp()",
+            code=error.get("code"),
             error=as_json(error),
             tried=tried,
         )
 
-    async def cancel(self, generation_id: str, attempt: int, *, tried: Tried = NOTHING_TRIED) -> Generation:
+    async def cancel(self, generation_id: str, attempt: int, *, tried: Tried = NOTHING_TRIED) -> None:
         """Note that the worker has stopped because somebody asked for it. Raises `ClaimLostError`."""
-        return await self._write(
+        await self._write(
             generation_id,
             attempt,
             "state = 'cancelled', attempts = %(attempts)s, worker = NULL, finished_at = clock_timestamp()",
             tried=tried,
         )
 
-    async def release(self, generation_id: str, attempt: int) -> Generation:
+    async def release(self, generation_id: str, attempt: int) -> None:
         """Give the generation back to the queue; no crash is counted. Raises `ClaimLostError`.
 
         One that was to be cancelled ends so, unless a provider works on it: then the next worker cancels it there.
         """
-        return await self._write(
+        await self._write(
             generation_id,
             attempt,
             "state = CASE WHEN cancel_requested AND handle IS NULL THEN 'cancelled' ELSE 'queued' END,"
@@ -235,32 +237,29 @@ class JobLedger:
             " WHERE id = %(id)s AND owner = coalesce(%(owner)s, owner) AND NOT state = ANY(%(final)s)",
             {"id": generation_id, "owner": owner, "final": _FINAL},
         )
-        count_end(cancelled)
+        if cancelled is not None:
+            made_by = cancelled.model or cancelled.requested_model
+            count_end(cancelled.queue, cancelled.state, model=made_by)
         return cancelled or await self.get(generation_id, owner=owner)
 
     async def position(self, generation_id: str) -> int | None:
         """Return how many generations wait before this one in its queue; None where it does not wait."""
-        async with self._database.connection() as connection:
-            row = await connection.execute(
-                "SELECT (SELECT count(*) FROM generations other WHERE other.queue = own.queue"
-                " AND other.state = 'queued' AND (other.priority > own.priority"
-                " OR (other.priority = own.priority AND other.created_at < own.created_at)))"
-                " FROM generations own WHERE own.id = %s AND own.state = 'queued'",
-                [generation_id],
-            )
-            found = await row.fetchone()
-        return None if found is None else int(found[0])
+        return await self._number(
+            "SELECT (SELECT count(*) FROM generations other WHERE other.queue = own.queue"
+            " AND other.state = 'queued' AND (other.priority > own.priority"
+            " OR (other.priority = own.priority AND other.created_at < own.created_at)))"
+            " FROM generations own WHERE own.id = %s AND own.state = 'queued'",
+            generation_id,
+        )
 
     async def waiting(self, *, at_most: int) -> int:
         """Return how many generations wait, those of batches that are still to be made among them, up to `at_most`."""
-        async with self._database.connection() as connection:
-            row = await connection.execute(
-                "SELECT count(*) FROM (SELECT FROM generations WHERE state = 'queued'"
-                " UNION ALL SELECT FROM batch_requests LIMIT %s) counted",
-                [at_most],
-            )
-            found = await row.fetchone()
-        return int(found[0]) if found else 0
+        counted = await self._number(
+            "SELECT count(*) FROM (SELECT FROM generations WHERE state = 'queued'"
+            " UNION ALL SELECT FROM batch_requests LIMIT %s) counted",
+            at_most,
+        )
+        return counted or 0
 
     async def get(self, generation_id: str, *, owner: str | None = None) -> Generation | None:
         """Return a generation; None where there is no such one of this owner (None: of any)."""
@@ -297,47 +296,14 @@ class JobLedger:
     async def get_all(self, generation_ids: Sequence[str]) -> dict[str, Generation]:
         """Return those of the generations that there are, by id."""
         statement = f"SELECT {COLUMNS} FROM generations WHERE id = ANY(%s)".encode()  # noqa: S608
-        async with self._database.connection() as connection:
-            rows = connection.cursor(row_factory=kwargs_row(generation_of))
-            found = await (await rows.execute(statement, [[name for name in generation_ids if is_id(name)]])).fetchall()
+        found = await self._all(statement, [[name for name in generation_ids if is_id(name)]])
         return {generation.id: generation for generation in found}
 
-    async def list(
-        self,
-        *,
-        state: State | None = None,
-        model: str | None = None,
-        batch: str | None = None,
-        owner: str | None = None,
-        text: str | None = None,
-        created_from: datetime | None = None,
-        created_before: datetime | None = None,
-        after: Position | None = None,
-        oldest_first: bool = False,
-        limit: int = 50,
-    ) -> Page:
-        """Return a page, the newest first if not told otherwise.
-
-        model: what made it, or what was asked for while nothing has. batch: the id of the one that it came in.
-        text: a part of the prompt, in whatever case.
-        """
-        if not all(is_storable(text) for text in (model, batch) if text is not None):
+    async def list(self, *, limit: int = 50, **filters: Unpack[Filters]) -> Page:
+        """Return a page, the newest first if not told otherwise; of all generations, or those that pass the filters."""
+        if not all(is_storable(name) for name in (filters.get("model"), filters.get("batch")) if name is not None):
             return Page((), None)
-        statement, values = listing(
-            state=state,
-            model=model,
-            batch=batch,
-            owner=owner,
-            text=text,
-            created_from=created_from,
-            created_before=created_before,
-            after=after,
-            oldest_first=oldest_first,
-            limit=limit,
-        )
-        async with self._database.connection() as connection:
-            rows = connection.cursor(row_factory=kwargs_row(generation_of))
-            found = await (await rows.execute(statement, values)).fetchall()
+        found = await self._all(*listing(limit=limit, **filters))
         shown = tuple(found[:limit])
         return Page(shown, Position(shown[-1].created_at, shown[-1].id) if len(found) > limit else None)
 
@@ -375,26 +341,52 @@ class JobLedger:
         return bool(row[0])
 
     async def _write(
-        self, generation_id: str, attempt: int, assignments: str, *, tried: Tried = NOTHING_TRIED, **values: Any
-    ) -> Generation:
-        """Change the generation, and note how its attempts ended, if this attempt still has the claim."""
-        statement, returning = f"UPDATE generations SET {assignments}{_CLAIMED}", RETURNING  # noqa: S608
-        values["attempts"] = as_json(list(tried.attempts))
-        if tried.outcomes:
-            statement, returning = f"WITH written AS ({statement}{RETURNING}){ALSO}", f" SELECT {COLUMNS} FROM written"  # noqa: S608
-            values |= tried.values
-        written = await self._one(statement, {"id": generation_id, "attempt": attempt, **values}, returning)
-        if written is None:
-            raise ClaimLostError(generation_id, attempt)
-        count_end(written)
-        return written
+        self,
+        generation_id: str,
+        attempt: int,
+        assignments: str,
+        *,
+        tried: Tried = NOTHING_TRIED,
+        code: str | None = None,
+        **values: Any,
+    ) -> None:
+        """Change the generation, and note how its attempts ended, if this attempt still has the claim.
 
-    async def _one(self, statement: str, values: Mapping[str, Any], returning: str = RETURNING) -> Generation | None:
+        code: of the error that it ends with.
+        """
+        told = "queue, state, coalesce(model, requested_model)"
+        statement = f"UPDATE generations SET {assignments}{_CLAIMED}"  # noqa: S608
+        values |= {"id": generation_id, "attempt": attempt, "attempts": as_json(list(tried.attempts))}
+        if tried.outcomes:
+            statement = f"WITH written AS ({statement}{RETURNING}){ALSO} SELECT {told} FROM written"  # noqa: S608
+            values |= tried.values
+        else:
+            statement += f" RETURNING {told}"
+        row = None
+        if is_id(generation_id):
+            async with self._database.connection() as connection:
+                row = await (await connection.execute(statement.encode(), values)).fetchone()
+        if row is None:
+            raise ClaimLostError(generation_id, attempt)
+        queue, state, model = row
+        count_end(queue, State(state), model=model, code=code)
+
+    async def _one(self, statement: str, values: Mapping[str, Any]) -> Generation | None:
         """Run a statement on one generation and return it as it is then, or None where it applied to none."""
         if not is_id(values["id"]):
             return None
         async with self._database.connection() as connection:
-            return await one(connection, statement + returning, values)
+            return await one(connection, statement + RETURNING, values)
+
+    async def _all(self, statement: bytes | Composed, values: Any) -> Sequence[Generation]:
+        async with self._database.connection() as connection:
+            rows = connection.cursor(row_factory=kwargs_row(generation_of))
+            return await (await rows.execute(statement, values)).fetchall()
+
+    async def _number(self, statement: LiteralString, value: str | int) -> int | None:
+        async with self._database.connection() as connection:
+            row = await (await connection.execute(statement, [value])).fetchone()
+        return None if row is None else int(row[0])
 
     def _connection(self, given: AsyncConnection[Any] | None) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
         return self._database.connection() if given is None else nullcontext(given)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from psycopg.sql import SQL, Composable, Composed, Identifier
 
@@ -16,6 +16,24 @@ from cinelet.jobs.states import State
 MAX_PAGE = 1000
 # They have all that a page is mostly chosen and ordered by: `generations` is much wider, and is looked into for little.
 _OF_TEXTS = "texts.created_at", "generation_id", "texts.owner"
+
+
+class Filters(TypedDict, total=False):
+    """Of the generations that are listed; None is as if it was not there. after: the last one of the page before.
+
+    model: what made it, or what was asked for while nothing has. batch: the id of the one that it came in. text: a part
+    of the prompt, in whatever case.
+    """
+
+    state: State | None
+    model: str | None
+    batch: str | None
+    owner: str | None
+    text: str | None
+    created_from: datetime | None
+    created_before: datetime | None
+    after: Position | None
+    oldest_first: bool
 
 
 def listing(
