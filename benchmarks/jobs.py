@@ -44,7 +44,7 @@ def throughput(scale: Scale) -> list[Row]:
     temporary folder, the blob's check, completion and events; it leaves out a model, encoding, the probe and the cache.
     "storing": each answer is a new file of some bytes, which the store syncs to the disk. Plain is Procrastinate's own
     worker at its defaults. All take 10 jobs at once in each process. They run several times, in turn, and the fastest
-    run of each is shown. The goal: at least 0.6 x plain's rate.
+    run of each is shown. The goal: at least 0.6 x plain's rate; "storing" has none, as plain stores nothing.
     """
     from benchmarks.jobs_rates import worked
 

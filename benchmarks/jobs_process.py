@@ -71,7 +71,7 @@ class NoWork(VideoService):
         path = self._file
         if self._own_files:
             path = context.folder / "video.mp4"
-            path.write_bytes(str(request.prompt).encode())
+            path.write_bytes(os.urandom(64))
         content = path.read_bytes()
         return VideoResult(
             path=path,
