@@ -17,6 +17,7 @@ from cinelet.backends import embedded
 from cinelet.backends.diffusers import DiffusersBackend, SpeedSettings
 from cinelet.backends.diffusers.running import run
 from cinelet.domain.backend import Context, GeneratedVideo
+from cinelet.domain.model import ModelReference
 from cinelet.domain.request import Task, VideoRequest
 from cinelet.domain.result import Adjustment
 
@@ -70,6 +71,10 @@ class Bench:
         session = self.backend._session
         assert session is not None
         return next(reversed(session.models._models.values())).pipeline
+
+    def unload(self) -> None:
+        """Have the model forgotten."""
+        assert asyncio.run(self.backend.unload(ModelReference.parse(f"local:{self.model}")))
 
     def close(self) -> None:
         asyncio.run(self.backend.aclose())

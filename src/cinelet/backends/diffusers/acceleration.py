@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cinelet.backends.diffusers.speed import Speed
 from cinelet.domain.result import Adjustment
 
+if TYPE_CHECKING:
+    from cinelet.backends.diffusers.context_group import ContextGroup
+
 
 class Acceleration:
-    """The speed of one generation, run by run. device: torch's name; videos: made at once by a run."""
+    """The speed of one generation, run by run. device: torch's name; videos: made at once by a run.
 
-    def __init__(self, speed: Speed, *, device: str, videos: int = 1) -> None:
+    group: the devices that share it, where several do.
+    """
+
+    def __init__(self, speed: Speed, *, device: str, videos: int = 1, group: ContextGroup | None = None) -> None:
         from cinelet.backends.diffusers.compilation import CompileLog
 
         self.speed = speed
         self.log = CompileLog()
         self._device = device
         self._videos = videos
+        self._group = group
         self._used: dict[str, Any] = {}
         self._lacking: dict[str, Adjustment] = {}
 
@@ -29,18 +36,16 @@ class Acceleration:
 
         arguments: of the run. guidance: where it is no argument.
         """
-        speed = self.speed
+        speed, cache = self.speed, None
         with ExitStack() as stack:
             if speed.quantization is not None:
                 self._enter(stack, "quantization", speed.quantization, *_quantization(pipeline))
             if speed.channels_last:
                 self._enter(stack, "channels_last", True, *_memory_format(pipeline))  # noqa: FBT003  (a value)
-            if speed.attention is not None:
-                self._enter(stack, "attention", speed.attention, *_attention(speed.attention, pipeline, self._device))
-            # Before the cache, which wraps what it finds: a step that is not computed is then no reason to compile.
-            if speed.compile:
-                self._enter(stack, "compile", True, *_compilation(pipeline, self.log))  # noqa: FBT003
-            cache = self._enter_cache(stack, pipeline, arguments, guidance) if speed.step_cache is not None else None
+            if self._is_shared(stack, pipeline):
+                self._lack_alone_ones()
+            else:
+                cache = self._enter_alone_ones(stack, pipeline, arguments, guidance)
             yield
         if cache is not None and not cache.had_effect:
             self._took_nothing(speed.step_cache)
@@ -70,6 +75,40 @@ class Acceleration:
             reason = "nothing makes this model faster here without more loss, so it ran as it is"
             found["quality"] = Adjustment("quality", "fast", "exact", reason)
         return (*self.speed.declined, *found.values())
+
+    def _is_shared(self, stack: ExitStack, pipeline: Any) -> bool:
+        """Have several devices share the run, if they are to and can."""
+        group = self._group
+        if group is None:
+            return False
+        self._enter(
+            stack,
+            "context_parallel",
+            self.speed.context_parallel,
+            group.why_not(pipeline),
+            lambda: group.sharing(pipeline),
+        )
+        return "context_parallel" in self._used
+
+    def _enter_alone_ones(
+        self, stack: ExitStack, pipeline: Any, arguments: Mapping[str, Any], guidance: float | None
+    ) -> Any:
+        """Put on what one device can have, and return the step cache."""
+        speed = self.speed
+        if speed.attention is not None:
+            self._enter(stack, "attention", speed.attention, *_attention(speed.attention, pipeline, self._device))
+        # Before the cache, which wraps what it finds: a step that is not computed is then no reason to compile.
+        if speed.compile:
+            self._enter(stack, "compile", True, *_compilation(pipeline, self.log))  # noqa: FBT003
+        return self._enter_cache(stack, pipeline, arguments, guidance) if speed.step_cache is not None else None
+
+    def _lack_alone_ones(self) -> None:
+        """Say what a run that several devices share does not have: all must do the same in each call."""
+        speed = self.speed
+        asked = {"attention": speed.attention, "compile": speed.compile, "step_cache": speed.step_cache}
+        for name in self.speed.insisted.intersection(asked):
+            reason = f"{speed.context_parallel} devices share the run"
+            self._lacking[name] = _without(name, asked[name], reason)
 
     def _enter_cache(
         self, stack: ExitStack, pipeline: Any, arguments: Mapping[str, Any], guidance: float | None

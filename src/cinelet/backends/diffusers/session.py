@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cinelet.backends.diffusers import devices, running
 from cinelet.backends.diffusers.acceleration import Acceleration
 from cinelet.backends.diffusers.arguments import find_class
+from cinelet.backends.diffusers.context_group import ContextGroup, RankLostError, devices_of
 from cinelet.backends.diffusers.families import Family
 from cinelet.backends.diffusers.glimpses import Glimpses
 from cinelet.backends.diffusers.lora import LoraShelf
@@ -91,6 +92,7 @@ class Session:
 
     def __init__(self, models: ModelCache, *, most_together: int) -> None:
         self.models = models
+        self._group: ContextGroup | None = None
         self._loras = LoraShelf()
         self._glimpses = Glimpses()
         self._turns: Turns[Job, Outcome] = Turns(self._run, most=most_together)
@@ -113,11 +115,16 @@ class Session:
     def close(self) -> None:
         """Wait for what runs, and forget the models."""
         self._turns.call(self.models.clear)
+        if self._group is not None:
+            self._group.close()
         self._turns.close()
 
     def _run(self, turn: Turn[Job, Outcome]) -> None:
         with quiet_libraries():
-            lowered = self._attempt(turn)
+            try:
+                lowered = self._attempt(turn)
+            except RankLostError:
+                lowered = self._attempt(turn)  # which is not shared any more
             if lowered is not None:
                 self._attempt(turn, lowered)
 
@@ -136,6 +143,9 @@ class Session:
             adjustments = (lowered,) if lowered else ()
             try:
                 self._run_together(loaded, turns, adjustments, loading_seconds=loading_seconds)
+            except RankLostError as error:
+                self._shared_by(job).give_up(loaded.pipeline, str(error))
+                raise
             except DeviceFullError as error:
                 _logger.warning("The memory of a device was full", extra={"model": job.folder.reference})
                 devices.give_back()
@@ -150,6 +160,13 @@ class Session:
                 reason = f"the memory of {self.models.device} was full while {error.stage}"
                 return Adjustment("placement", before.words, below.words, reason)
         return None
+
+    def _shared_by(self, job: Job) -> ContextGroup:
+        """Return the devices that share its runs."""
+        if self._group is None:
+            self._group = ContextGroup(devices_of(self.models.device, job.speed.context_parallel))
+            self.models.on_drop = self._group.forget
+        return self._group
 
     def _most(self, loaded: Loaded, job: Job) -> int:
         """Return how many jobs like this one fit beside the weights, by measurement where there is one."""
@@ -173,7 +190,8 @@ class Session:
         family = job.family
         condition = find_class(family.condition_class, job.folder.reference) if family.condition_class else None
         plans = [turn.work.plan for turn in turns]
-        acceleration = Acceleration(job.speed, device=self.models.device, videos=len(turns))
+        group = self._shared_by(job) if job.speed.context_parallel > 1 else None
+        acceleration = Acceleration(job.speed, device=self.models.device, videos=len(turns), group=group)
         contexts = [turn.work.context for turn in turns]
         reporter.observe = self._glimpses.observer(loaded.pipeline, contexts, size=job.plan.size)
         with self._loras.applied(loaded.pipeline, job.loras) as told, devices.peak_of(self.models.device) as peak:

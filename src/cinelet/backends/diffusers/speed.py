@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Literal
@@ -51,9 +52,8 @@ class SpeedSettings:
         if self.quantization != "none" and importlib.util.find_spec("torchao") is None:
             why = "the package torchao is not installed; install it with: pip install 'cinelet[quantization]'"
             raise _refused("QUANTIZATION", self.quantization, why)
-        if self.context_parallel != 1:
-            why = "one generation runs on one device; start a worker for each GPU, as `cinelet serve` does"
-            raise _refused("CONTEXT_PARALLEL", str(self.context_parallel), why)
+        if self.context_parallel > 1 and sys.platform != "linux":
+            raise _refused("CONTEXT_PARALLEL", str(self.context_parallel), "devices share a generation on Linux only")
 
     @property
     def tag(self) -> str | None:
@@ -83,6 +83,8 @@ class Speed:
     attention: Attention | None = None
     channels_last: bool = False
     quantization: Quantization | None = None
+    context_parallel: int = 1
+    """Devices that share it."""
     insisted: frozenset[str] = frozenset()
     asked: bool = False
     """Whether the request named the quality."""
@@ -112,11 +114,16 @@ def choose_speed(
     elif cache == "off":
         cache = None
     quantized = settings.quantization != "none" and (fast or settings.quantize_balanced)
+    shared = settings.context_parallel > 1
     declined: tuple[Adjustment, ...] = ()
     if quantized and has_loras:
         quantized = False
         reason = "LoRAs are applied to plain weights"
         declined = (Adjustment("quantization", settings.quantization, None, reason),)
+    if shared and has_loras:
+        shared = False
+        reason = "LoRAs are applied on one device"
+        declined = (*declined, Adjustment("context_parallel", settings.context_parallel, None, reason))
     insisted = {
         name
         for name, wanted in (
@@ -125,6 +132,7 @@ def choose_speed(
             ("attention", settings.attention not in {"auto", "native"}),
             ("channels_last", settings.channels_last == "on"),
             ("quantization", quantized),
+            ("context_parallel", shared),
         )
         if wanted
     }
@@ -135,6 +143,7 @@ def choose_speed(
         attention=settings.attention if settings.attention not in {"auto", "native"} else None,
         channels_last=settings.channels_last == "on" or (settings.channels_last == "auto" and on_cuda),
         quantization=settings.quantization if quantized else None,
+        context_parallel=settings.context_parallel if shared else 1,
         insisted=frozenset(insisted),
         asked=quality is not None,
         declined=declined,

@@ -1,0 +1,226 @@
+"""One generation by several processes: the same frames, and nothing that a lost one could cost but time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from cinelet.backends.diffusers import SpeedSettings, context_group
+from cinelet.backends.diffusers.context_group import ContextGroup, devices_of
+from cinelet.backends.diffusers.speed import choose_speed
+from cinelet.domain.errors import GenerationCancelledError
+from cinelet.domain.progress import Progress, Stage
+from cinelet.domain.request import Task
+from tests.backends.diffusers.fast_runs import Bench, changes, traces
+from tests.conftest import TinyPipeline
+
+SHARED = SpeedSettings(context_parallel=2)
+STEPS = 3
+
+
+@pytest.fixture
+def benches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    opened: list[Bench] = []
+
+    def bench(model: Path | None, settings: SpeedSettings = SHARED) -> Bench:
+        opened.append(Bench(tmp_path, monkeypatch, model, settings))
+        return opened[-1]
+
+    yield bench
+    for one in opened:
+        one.close()
+    assert ranks() == [], "the other processes end with the backend"
+
+
+def ranks() -> list[psutil.Process]:
+    """Return the other processes that share a model with this one."""
+    own = psutil.Process().children()
+    return [one for one in own if one.status() != psutil.STATUS_ZOMBIE and "context_rank" in " ".join(one.cmdline())]
+
+
+@pytest.mark.parametrize("name", ["wan_t2v", "wan22_moe", "wan_i2v", "ltx"])
+def test_two_processes_make_the_frames_that_one_does(benches: Any, tiny_pipeline: TinyPipeline, name: str) -> None:
+    model, fields = tiny_pipeline(name), {}
+    if name.endswith("i2v"):
+        fields = {"task": Task.IMAGE_TO_VIDEO, "image": picture()}
+    alone = benches(model, SpeedSettings()).generate("balanced", num_inference_steps=STEPS, **fields)
+    bench = benches(model)
+    shared = bench.generate("balanced", num_inference_steps=STEPS, **fields)
+    assert shared[0].applied["speed"] == {"quality": "balanced", "context_parallel": 2}
+    assert "context_parallel" not in changes(shared[0])
+    assert np.abs(shared[1].astype(int) - alone[1]).max() <= 1
+    assert len(ranks()) == 1
+    assert traces(bench.pipeline) == []
+    exact = bench.generate("exact", num_inference_steps=STEPS, **fields)
+    assert "context_parallel" not in exact[0].applied["speed"]
+    assert np.array_equal(exact[1], alone[1])
+
+
+def picture() -> bytes:
+    import io
+
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), (200, 30, 30)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_a_process_that_is_killed_in_the_midst_costs_a_second_try_and_no_frame(
+    benches: Any, tiny_pipeline: TinyPipeline
+) -> None:
+    model = tiny_pipeline("wan_t2v")
+    alone = benches(model, SpeedSettings()).generate("balanced", num_inference_steps=STEPS)[1]
+    bench = benches(model)
+    killed: list[int] = []
+
+    def kill_once(progress: Progress) -> None:
+        if progress.stage is Stage.DENOISING and progress.step == 1 and not killed:
+            (rank,) = ranks()
+            rank.kill()
+            killed.append(rank.pid)
+
+    video, frames = bench.generate("balanced", kill_once, num_inference_steps=STEPS)
+    assert killed
+    assert np.array_equal(frames, alone)
+    change = changes(video)["context_parallel"]
+    assert (change.requested, change.applied) == (2, None)
+    assert "the model on cpu ended: exit code -9" in change.reason
+    assert (ranks(), traces(bench.pipeline)) == ([], [])
+    again, _ = bench.generate("balanced", num_inference_steps=STEPS)
+    assert "context_parallel" in changes(again), "what was lost once is not tried for each video"
+    assert ranks() == []
+
+
+def test_a_cancelled_run_leaves_the_processes_ready_for_the_next(benches: Any, tiny_pipeline: TinyPipeline) -> None:
+    bench = benches(tiny_pipeline("wan_t2v"))
+    pids: list[int] = []
+
+    def cancel(progress: Progress) -> None:
+        if progress.stage is Stage.DENOISING and progress.step == 1:
+            pids.extend(rank.pid for rank in ranks())
+            raise GenerationCancelledError("enough")
+
+    with pytest.raises(GenerationCancelledError):
+        bench.generate("balanced", cancel, num_inference_steps=STEPS)
+    assert traces(bench.pipeline) == []
+    video, _ = bench.generate("balanced", num_inference_steps=STEPS)
+    assert video.applied["speed"]["context_parallel"] == 2
+    assert [rank.pid for rank in ranks()] == pids, "the same ones"
+    bench.unload()
+    assert ranks() == [], "they go with the model"
+
+
+def test_an_error_in_the_midst_of_a_call_starts_the_processes_anew(
+    benches: Any, tiny_pipeline: TinyPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a full memory is: the others wait in that call for one that has left it."""
+    bench = benches(tiny_pipeline("wan_t2v"))
+    bench.generate("balanced", num_inference_steps=STEPS)
+    (first,) = ranks()
+    block = bench.pipeline.transformer.blocks[-1]
+    with monkeypatch.context() as patched:
+        patched.setattr(type(block.ffn), "forward", _out_of_memory)
+        with pytest.raises(Exception, match="memory is full"):
+            bench.generate("balanced", num_inference_steps=STEPS)
+    assert traces(bench.pipeline) == []
+    video, _ = bench.generate("balanced", num_inference_steps=STEPS)
+    assert video.applied["speed"]["context_parallel"] == 2
+    (second,) = ranks()
+    assert first.pid != second.pid
+
+
+def _out_of_memory(*_: Any) -> None:
+    raise MemoryError
+
+
+def test_a_model_that_cannot_be_shared_runs_as_it_would_alone_and_says_why(
+    benches: Any, tiny_pipeline: TinyPipeline
+) -> None:
+    bench = benches(tiny_pipeline("animatediff"), SpeedSettings(context_parallel=2, step_cache="guidance"))
+    video, _ = bench.generate("balanced")
+    assert "UNetMotionModel cannot be shared" in changes(video)["context_parallel"].reason
+    assert video.applied["speed"] == {"quality": "balanced", "step_cache": "guidance"}
+    assert ranks() == []
+
+
+def test_what_one_device_could_have_besides_is_told(benches: Any, tiny_pipeline: TinyPipeline) -> None:
+    bench = benches(tiny_pipeline("wan_t2v"), SpeedSettings(context_parallel=2, step_cache="taylorseer", compile="on"))
+    video, _ = bench.generate("fast", num_inference_steps=STEPS)
+    assert video.applied["speed"] == {"quality": "fast", "context_parallel": 2}
+    assert {name: change.reason for name, change in changes(video).items() if name in {"compile", "step_cache"}} == {
+        "compile": "2 devices share the run",
+        "step_cache": "2 devices share the run",
+    }
+
+
+def test_loras_are_applied_on_one_device() -> None:
+    speed = choose_speed(SHARED, "balanced", device="cuda", steps=20, reference="local:m", has_loras=True)
+    assert speed.context_parallel == 1
+    assert [(change.parameter, change.requested) for change in speed.declined] == [("context_parallel", 2)]
+
+
+def test_a_device_that_is_not_there_is_named_and_nothing_waits_for_it(
+    tiny_pipeline: TinyPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diffusers import DiffusionPipeline
+
+    pipeline = DiffusionPipeline.from_pretrained(tiny_pipeline("wan_t2v"))
+    began = time.monotonic()
+    group = ContextGroup(["cpu", "cuda:7"])
+    why = group.why_not(pipeline)
+    assert why is not None
+    assert "the model on cuda:7 ended: " in why
+    assert time.monotonic() - began < context_group.START_SECONDS / 2
+    monkeypatch.setattr(group, "_start", pytest.fail)
+    assert group.why_not(pipeline) == why, "it is not tried for each video"
+    assert ranks() == []
+
+
+def test_more_devices_than_heads_of_attention_are_refused(tiny_pipeline: TinyPipeline) -> None:
+    from diffusers import DiffusionPipeline
+
+    pipeline = DiffusionPipeline.from_pretrained(tiny_pipeline("wan_t2v"))
+    assert "2 heads, and each device needs one" in str(ContextGroup(["cpu"] * 3).why_not(pipeline))
+
+
+@pytest.mark.parametrize(
+    ("first", "count", "devices"),
+    [
+        ("cuda", 2, ["cuda:0", "cuda:1"]),
+        ("cuda:2", 2, ["cuda:2", "cuda:3"]),
+        ("cpu", 3, ["cpu", "cpu", "cpu"]),
+    ],
+)
+def test_the_next_devices_share(first: str, count: int, devices: list[str]) -> None:
+    assert devices_of(first, count) == devices
+
+
+HOLDS = """
+import sys, time
+from diffusers import DiffusionPipeline
+from cinelet.backends.diffusers.context_group import ContextGroup
+group = ContextGroup(["cpu", "cpu"])
+assert group.why_not(DiffusionPipeline.from_pretrained(sys.argv[1])) is None
+print(group._ranks[0].process.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_the_processes_end_with_a_worker_that_is_killed(tiny_pipeline: TinyPipeline) -> None:
+    command = [sys.executable, "-c", HOLDS, str(tiny_pipeline("wan_t2v"))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout is not None
+        rank = psutil.Process(int(worker.stdout.readline()))
+        os.kill(worker.pid, signal.SIGKILL)
+    rank.wait(10)
