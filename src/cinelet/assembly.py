@@ -282,13 +282,16 @@ def missing_packages() -> list[str]:
 
 
 def check_device(config: Config) -> None:
-    """Raise `ValidationError` where models are to run on a device that is not here; loads PyTorch to find out."""
-    if config.cinelet_device in {None, "cpu"} or missing_packages():
+    """Raise `ValidationError` where models are to run on devices that are not here; loads PyTorch to find out."""
+    shared = config.cinelet_context_parallel
+    if (config.cinelet_device in {None, "cpu"} and shared == 1) or missing_packages():
         return
+    from cinelet.backends.diffusers.context_group import devices_of
     from cinelet.backends.diffusers.devices import choose_device
 
     try:
-        choose_device(config.cinelet_device)
+        for device in devices_of(choose_device(config.cinelet_device), shared):
+            choose_device(device)
     except ProcessingError as error:
         raise ValidationError(str(error), {"device": "Cannot be used here"}) from error
 

@@ -25,6 +25,9 @@ from cinelet.config import Config
         (["nvidia0", "nvidia1", "nvidia2"], "2.13.0", {"cuda_visible_devices": "0,2"}, ["cuda:0", "cuda:1"]),
         (["nvidia0", "nvidia1"], "2.13.0", {"cuda_visible_devices": "1"}, [None]),
         (["nvidia0", "nvidia1"], "2.13.0", {"cuda_visible_devices": ""}, [None]),
+        (["nvidia0", "nvidia1"], "2.13.0", {"cinelet_context_parallel": 2}, [None]),
+        ([f"nvidia{number}" for number in range(5)], "2.13.0", {"cinelet_context_parallel": 2}, ["cuda:0", "cuda:2"]),
+        (["nvidia0"], "2.13.0", {"cinelet_context_parallel": 2}, [None]),
     ],
 )
 def test_the_devices_are_those_that_pytorch_would_see(  # noqa: PLR0917  (each row is one case)

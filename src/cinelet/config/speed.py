@@ -49,7 +49,7 @@ class SpeedVariables(BaseSettings):
     """Whether quantized weights serve `balanced` as well."""
 
     cinelet_context_parallel: int = Field(default=1, ge=1, le=64)
-    """GPUs that share one generation. Only 1 can be used: run a worker for each GPU instead."""
+    """GPUs that share one generation of a Wan or LTX model. Never for `exact`."""
 
     @property
     def speed(self) -> dict[str, Any]:

@@ -108,13 +108,14 @@ def test_the_backend_tells_the_name() -> None:
     [
         ({"attention": "sage"}, "CINELET_ATTENTION", "sageattention is not installed"),
         ({"quantization": "int8"}, "CINELET_QUANTIZATION", "torchao is not installed"),
-        ({"context_parallel": 2}, "CINELET_CONTEXT_PARALLEL", "one generation runs on one device"),
+        ({"context_parallel": 2}, "CINELET_CONTEXT_PARALLEL", "on Linux only"),
     ],
 )
 def test_what_cannot_be_here_is_refused_by_the_variables_name_before_anything_runs(
     settings: dict[str, Any], name: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr("sys.platform", "darwin")
     with pytest.raises(ValidationError, match=why) as refused:
         DiffusersBackend(device="cpu", speed=SpeedSettings(**settings))
     assert name in str(refused.value)

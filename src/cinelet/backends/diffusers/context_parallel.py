@@ -1,8 +1,8 @@
 """Networks whose sequences several processes share: each computes a part of the tokens, and all of them the attention.
 
-What diffusers' `ContextParallelConfig` does, put on by ourselves: its `enable_parallelism` divides by the number of GPUs,
-keeps the network as it is for ever, and shares the attention to the prompt, whose masks are then of another size than
-what they mask. Here the prompt is whole in every process, and a network is as before when the block ends.
+What diffusers' `ContextParallelConfig` does, put on by ourselves: its `enable_parallelism` divides by the number of
+GPUs, keeps the network as it is for ever, and shares the attention to the prompt, whose masks are then of another size
+than what they mask. Here the prompt is whole in every process, and a network is as before when the block ends.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from cinelet.backends.diffusers.denoiser import denoisers
 from cinelet.backends.diffusers.quantization import is_quantized
 
-NETWORKS = frozenset({"WanTransformer3DModel", "ChronoEditTransformer3DModel", "LTXVideoTransformer3DModel"})
+NETWORKS = frozenset({"ChronoEditTransformer3DModel", "LTXVideoTransformer3DModel", "WanTransformer3DModel"})
 """Those that tests compare with themselves in one process."""
 _OF_PROMPT = "encoder_"
 """How inputs begin that are the prompt's."""
@@ -32,7 +32,9 @@ def why_not(pipeline: Any, *, ranks: int) -> str | None:
     heads = min(int(network.config.num_attention_heads) for network in networks.values())
     if heads < ranks:
         return f"its attention has {heads} heads, and each device needs one"
-    if is_quantized(pipeline) or any(getattr(network, "peft_config", None) or _is_moved(network) for network in networks.values()):
+    if is_quantized(pipeline) or any(
+        getattr(network, "peft_config", None) or _is_moved(network) for network in networks.values()
+    ):
         return "its weights do not lie as they are on the device"
     return None
 

@@ -2,8 +2,8 @@
 
     python -m cinelet.backends.diffusers.context_rank FILE_DESCRIPTOR
 
-The first rank starts it, sends what it needs over that connection, and ends it there. It knows of no request,
-no prompt and no file: a cancel, a deadline or an error of the pipeline is the first rank's, and here is only no next call.
+The first rank starts it, sends what it needs over that connection, and ends it there. It knows of no request, no prompt
+and no file: a cancel, a deadline or an error of the pipeline is the first rank's, and here is only no next call.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import timedelta
@@ -55,7 +54,7 @@ def _serve() -> None:
                 name, arguments, options = receive(connection, device=told["device"])
                 networks[name](*arguments, **options)
     except (EOFError, ConnectionError):
-        return
+        os._exit(0)  # what the libraries do at the interpreter's own end takes a second
     except Exception as error:  # noqa: BLE001  (the door of this process: whatever it is, the first rank is told)
         line = (str(error).splitlines() or [""])[0]
         connection.send_bytes(FAILED + f"{type(error).__name__}: {line:.200}".encode())
@@ -68,6 +67,9 @@ def join(rank: int, ranks: int, device: str, store: str) -> None:
     import torch
     import torch.distributed
 
+    for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        # All are on this machine, and nobody else is to reach them.
+        os.environ.setdefault(variable, "lo")  # noqa: TID251  (other libraries', and set rather than read)
     on_gpu = device.startswith("cuda")
     if on_gpu:
         torch.cuda.set_device(device)
@@ -113,8 +115,9 @@ def spread(network: Any) -> None:
 
 def _end_with(parent: int) -> None:
     """End this process with the one that started it, which may have been killed while this one waits for it."""
+    never = threading.Event()
     while os.getppid() == parent:
-        time.sleep(LOOK_SECONDS)
+        never.wait(LOOK_SECONDS)
     os._exit(1)
 
 

@@ -138,6 +138,8 @@ class Session:
         job.context.check()
         began = time.monotonic()
         with self.models.lease(job.folder, job.working) as loaded:
+            if job.speed.context_parallel > 1:
+                self._shared_by(job).why_not(loaded.pipeline)  # the others begin now, as a part of loading
             loading_seconds = time.monotonic() - began
             turns = [turn, *self._turns.others(turn, most=self._most(loaded, job))]
             adjustments = (lowered,) if lowered else ()
