@@ -69,3 +69,6 @@ BEGIN
     RETURN NEW;
 END;
 $$;
+
+-- A plan that was made while the queue was empty reads all of it for each end: 4 ms instead of 0.7 where 20,000 wait.
+ALTER FUNCTION enqueue_or_end() SET enable_seqscan = off;
