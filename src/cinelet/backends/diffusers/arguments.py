@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from cinelet.backends.diffusers.families import Family
+from cinelet.backends.diffusers.libraries import importing
 from cinelet.backends.diffusers.model_folder import ModelFolder
 from cinelet.domain.errors import ModelUnsupportedError
 from cinelet.domain.request import Task
@@ -110,7 +111,8 @@ def find_class(name: str, reference: str) -> type:
 
     # Nothing but diffusers' own modules can be imported by this, whatever the name is.
     try:
-        found = getattr(diffusers, name, None)
+        with importing():
+            found = getattr(diffusers, name, None)
     except (ImportError, RuntimeError) as error:
         message = f"{reference}: {name} cannot be imported from diffusers {diffusers.__version__}"
         raise ModelUnsupportedError(f"{message}; install what it needs, or use another model", reference) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from cinelet.backends.diffusers.libraries import importing
 from cinelet.backends.diffusers.model_folder import ModelFolder
 from cinelet.domain.errors import ModelUnsupportedError
 
@@ -34,10 +35,11 @@ def check_classes(folder: ModelFolder) -> None:
 def _found(library: str, class_name: str) -> Any:
     """Return what diffusers will take for the class of a component."""
     try:
-        if library in {"diffusers", "transformers"}:
-            return getattr(importlib.import_module(library), class_name, None)
-        # What the folder's check let through is one of these.
-        return getattr(importlib.import_module(f"diffusers.pipelines.{library}"), class_name, None)
+        with importing():
+            if library in {"diffusers", "transformers"}:
+                return getattr(importlib.import_module(library), class_name, None)
+            # What the folder's check let through is one of these.
+            return getattr(importlib.import_module(f"diffusers.pipelines.{library}"), class_name, None)
     except (ImportError, RuntimeError):
         return None
 
@@ -49,7 +51,8 @@ def _kinds(library: str) -> tuple[type, ...]:
 
     if library == "diffusers":
         return (diffusers.ConfigMixin,)
-    found = (getattr(transformers, name, None) for name in _OF_TRANSFORMERS)
+    with importing():
+        found = [getattr(transformers, name, None) for name in _OF_TRANSFORMERS]
     of_transformers = tuple(kind for kind in found if isinstance(kind, type))
     return of_transformers if library == "transformers" else (diffusers.ConfigMixin, *of_transformers)
 
@@ -58,4 +61,5 @@ def _loaders() -> tuple[type, ...]:
     """Return the classes that would load whatever the files name."""
     import diffusers
 
-    return (diffusers.DiffusionPipeline, diffusers.AutoModel)
+    with importing():
+        return (diffusers.DiffusionPipeline, diffusers.AutoModel)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cinelet.backends.diffusers.arguments import find_class
+from cinelet.backends.diffusers.libraries import importing
 from cinelet.backends.diffusers.lora_file import MAX_LORA_BYTES, LoraFile, open_lora
 from cinelet.backends.diffusers.model_folder import ModelFolder
 from cinelet.domain.backend import Context
@@ -31,9 +32,10 @@ def takes_lora(pipeline_class: type, components: Mapping[str, tuple[str, str]]) 
 
     parts = getattr(pipeline_class, "_lora_loadable_modules", ())
     classes = [components[part][1] for part in parts if components.get(part, ("",))[0] == "diffusers"]
-    return hasattr(pipeline_class, "load_lora_weights") and any(
-        hasattr(getattr(diffusers, name, None), "load_lora_adapter") for name in classes
-    )
+    with importing():
+        return hasattr(pipeline_class, "load_lora_weights") and any(
+            hasattr(getattr(diffusers, name, None), "load_lora_adapter") for name in classes
+        )
 
 
 def find_loras(
