@@ -312,9 +312,7 @@ class Accounts(RuleBasedStateMachine):
 
     def note(self, generation: Generation, duration: int) -> Generation:
         self.charges[generation.id] = (0.5 + 0.25 * duration, duration)
-        total, seconds = self.totals()
-        assert total <= BUDGET
-        assert seconds <= SECONDS
+        assert all(used <= most for used, most in zip(self.totals(), (BUDGET, SECONDS), strict=True))
         return generation
 
     def totals(self) -> tuple[float, float]:
