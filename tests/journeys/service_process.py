@@ -95,9 +95,13 @@ class ServiceProcess:
     def __exit__(self, *_: object) -> None:
         self.client.close()
         self._look()
-        if self._process.poll() is None:
+        # Ended in order, so that the last one stops the database; one that a test has killed is not there any more.
+        self._process.terminate()
+        try:
+            self._process.wait(START_SECONDS)
+        except subprocess.TimeoutExpired:
             self._process.kill()
-        self._process.wait(30)
+            self._process.wait(30)
         for process in self._known:
             if process.is_running():
                 process.kill()
