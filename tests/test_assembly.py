@@ -273,3 +273,15 @@ def test_importing_loads_nothing_heavy(statement: str) -> None:
     code = f"{statement}\nimport sys; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_device_that_was_to_share_a_generation_and_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def choose(wanted: str | None) -> str:
+        if wanted == "cuda:1":
+            raise ProcessingError("no such device", "loading")
+        return wanted or "cuda"
+
+    monkeypatch.setattr("cinelet.backends.diffusers.devices.choose_device", choose)
+    assembly.check_device(Config(cinelet_context_parallel=1, cinelet_device="cuda"))
+    with pytest.raises(ValidationError, match="there is no cuda:1 beside cuda; use fewer devices"):
+        assembly.check_device(Config(cinelet_context_parallel=2, cinelet_device="cuda"))

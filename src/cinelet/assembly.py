@@ -290,10 +290,16 @@ def check_device(config: Config) -> None:
     from cinelet.backends.diffusers.devices import choose_device
 
     try:
-        for device in devices_of(choose_device(config.cinelet_device), shared):
-            choose_device(device)
+        device = choose_device(config.cinelet_device)
     except ProcessingError as error:
         raise ValidationError(str(error), {"device": "Cannot be used here"}) from error
+    for other in devices_of(device, shared)[1:]:
+        try:
+            choose_device(other)
+        except ProcessingError as error:
+            why = f"there is no {other} beside {device}; use fewer devices"
+            message = f"CINELET_CONTEXT_PARALLEL={shared} cannot be used: {why}"
+            raise ValidationError(message, {"CINELET_CONTEXT_PARALLEL": why}) from error
 
 
 def _diffusers_backend(config: Config) -> Backend:

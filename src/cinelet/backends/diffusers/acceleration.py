@@ -43,9 +43,9 @@ class Acceleration:
             if speed.channels_last:
                 self._enter(stack, "channels_last", True, *_memory_format(pipeline))  # noqa: FBT003  (a value)
             if self._is_shared(stack, pipeline):
-                self._lack_alone_ones()
+                self._decline_unshared()
             else:
-                cache = self._enter_alone_ones(stack, pipeline, arguments, guidance)
+                cache = self._enter_unshared(stack, pipeline, arguments, guidance)
             yield
         if cache is not None and not cache.had_effect:
             self._took_nothing(speed.step_cache)
@@ -90,7 +90,7 @@ class Acceleration:
         )
         return "context_parallel" in self._used
 
-    def _enter_alone_ones(
+    def _enter_unshared(
         self, stack: ExitStack, pipeline: Any, arguments: Mapping[str, Any], guidance: float | None
     ) -> Any:
         """Put on what one device can have, and return the step cache."""
@@ -102,7 +102,7 @@ class Acceleration:
             self._enter(stack, "compile", True, *_compilation(pipeline, self.log))  # noqa: FBT003
         return self._enter_cache(stack, pipeline, arguments, guidance) if speed.step_cache is not None else None
 
-    def _lack_alone_ones(self) -> None:
+    def _decline_unshared(self) -> None:
         """Say what a run that several devices share does not have: all must do the same in each call."""
         speed = self.speed
         asked = {"attention": speed.attention, "compile": speed.compile, "step_cache": speed.step_cache}

@@ -93,14 +93,8 @@ class ContextGroup:
                 self._start(pipeline)
             except Exception as error:  # noqa: BLE001  (it runs here alone, as it would otherwise)
                 lost = next((lost for rank in self._ranks if (lost := rank.lost()) is not None), error)
-                self.give_up(pipeline, (str(lost).splitlines() or [type(lost).__name__])[0][:300])
+                self._give_up(network, (str(lost).splitlines() or [type(lost).__name__])[0][:300])
         return self._given_up.get(network)
-
-    def give_up(self, pipeline: Any, why: str) -> None:
-        """Share the networks of this pipeline no more."""
-        _logger.warning("A model is not shared any more", extra={"reason": why})
-        self._given_up[_first(pipeline)] = why
-        self.close(at_once=True)
 
     @contextmanager
     def sharing(self, pipeline: Any) -> Iterator[None]:
@@ -108,7 +102,7 @@ class ContextGroup:
         with ExitStack() as stack:
             for name, network in denoisers(pipeline).items():
                 stack.enter_context(context_parallel.shared(network, self._config))
-                stack.enter_context(_calling(network, self._by_all(name, network.forward)))
+                stack.enter_context(_calling(network, self._by_all(name, network, first=_first(pipeline))))
             yield
 
     def forget(self, pipeline: Any) -> None:
@@ -139,6 +133,12 @@ class ContextGroup:
             self._folder.cleanup()
         self._ranks, self._network, self._config, self._folder = [], None, None, None
 
+    def _give_up(self, first: Any, why: str) -> None:
+        """Share a network, and those beside it, no more."""
+        _logger.warning("A model is not shared any more", extra={"reason": why})
+        self._given_up[first] = why
+        self.close(at_once=True)
+
     def _start(self, pipeline: Any) -> None:
         import torch
 
@@ -153,7 +153,7 @@ class ContextGroup:
         }
         for number, device in enumerate(self.devices[1:], 1):
             self._ranks.append(_started(device))
-            send(self._ranks[-1].connection, {**told, "rank": number, "device": device})
+            send({**told, "rank": number, "device": device}, self._ranks[-1].connection)
         for rank in self._ranks:
             in_time = rank.heard.wait(START_SECONDS)
             if (lost := rank.lost()) is not None:
@@ -166,21 +166,22 @@ class ContextGroup:
         self._config = context_parallel.make_config(count, 0, self.devices[0])
         self._network = weakref.ref(_first(pipeline))
 
-    def _by_all(self, name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the call of a network that all ranks make."""
+    def _by_all(self, name: str, network: Any, *, first: Any) -> Callable[..., Any]:
+        """Return the call of a network that all ranks make. first: of the networks that are shared."""
+        forward = network.forward
 
         @functools.wraps(forward)
         def call(*arguments: Any, **options: Any) -> Any:
             try:
-                for rank in self._ranks:
-                    send(rank.connection, [name, list(arguments), options])
+                send([name, list(arguments), options], *(rank.connection for rank in self._ranks))
                 return forward(*arguments, **options)
             except Exception as error:
                 # gloo hears of the end of a process before the system has told us.
                 lost = next((lost for rank in self._ranks if (lost := _soon_lost(rank)) is not None), None)
-                self.close(at_once=True)  # they wait in the midst of this call
                 if lost is None:
+                    self.close(at_once=True)  # they wait in the midst of this call
                     raise
+                self._give_up(first, str(lost))
                 raise lost from error
 
         return call

@@ -12,13 +12,14 @@ END = b"end"
 """What a rank is told when it is not needed any more."""
 
 
-def send(to: Connection, message: Any) -> None:
+def send(message: Any, *to: Connection) -> None:
     """Send tensors, numbers, texts, and lists and dicts of such; the tensors arrive in the machine's memory."""
     import torch
 
     buffer = io.BytesIO()
     torch.save(_moved(message, "cpu"), buffer)
-    to.send_bytes(buffer.getbuffer())
+    for connection in to:
+        connection.send_bytes(buffer.getbuffer())
 
 
 def receive(source: Connection, *, device: str) -> Any:

@@ -39,10 +39,6 @@ def no_work(_: Precision) -> Working:
     return Working(0, 0, 0)
 
 
-def _ignore(_: Any) -> None:
-    """Do nothing."""
-
-
 @dataclass(slots=True, eq=False)
 class Loaded:
     """A pipeline that is ready to run. leases: how many use it now."""
@@ -83,7 +79,7 @@ class ModelCache:
         self._models: OrderedDict[str, Loaded] = OrderedDict()
         self._lowest: dict[str, Placement] = {}
         """Where memory was out with a better placement."""
-        self.on_drop: Callable[[Any], None] = _ignore
+        self.on_drop: Callable[[Any], None] | None = None
         """Is told of each pipeline that goes."""
         self._told: tuple[LoadedModel, ...] = ()
         """What is told of the pipelines; replaced and never changed, as other threads read it without the lock."""
@@ -288,7 +284,8 @@ class ModelCache:
         self._models.pop(loaded.key, None)
         self._tell()
         if not loaded.leases:
-            self.on_drop(loaded.pipeline)
+            if self.on_drop is not None:
+                self.on_drop(loaded.pipeline)
             loaded.pipeline = None
             devices.give_back()
 

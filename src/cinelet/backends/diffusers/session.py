@@ -135,19 +135,18 @@ class Session:
         be tried once more.
         """
         job = turn.work
-        job.context.check()
+        check_company(turn.company)
         began = time.monotonic()
         with self.models.lease(job.folder, job.working) as loaded:
-            if job.speed.context_parallel > 1:
-                self._shared_by(job).why_not(loaded.pipeline)  # the others begin now, as a part of loading
+            group = self._group_of(job)
+            if group is not None:
+                group.why_not(loaded.pipeline)  # the others begin now, as a part of loading
             loading_seconds = time.monotonic() - began
-            turns = [turn, *self._turns.others(turn, most=self._most(loaded, job))]
+            others = self._turns.others(turn, most=self._most(loaded, job))
+            turns = [one for one in (turn, *others) if not one.ended]
             adjustments = (lowered,) if lowered else ()
             try:
                 self._run_together(loaded, turns, adjustments, loading_seconds=loading_seconds)
-            except RankLostError as error:
-                self._shared_by(job).give_up(loaded.pipeline, str(error))
-                raise
             except DeviceFullError as error:
                 _logger.warning("The memory of a device was full", extra={"model": job.folder.reference})
                 devices.give_back()
@@ -163,8 +162,10 @@ class Session:
                 return Adjustment("placement", before.words, below.words, reason)
         return None
 
-    def _shared_by(self, job: Job) -> ContextGroup:
-        """Return the devices that share its runs."""
+    def _group_of(self, job: Job) -> ContextGroup | None:
+        """Return the devices that share its runs, if several are to."""
+        if job.speed.context_parallel == 1:
+            return None
         if self._group is None:
             self._group = ContextGroup(devices_of(self.models.device, job.speed.context_parallel))
             self.models.on_drop = self._group.forget
@@ -192,8 +193,7 @@ class Session:
         family = job.family
         condition = find_class(family.condition_class, job.folder.reference) if family.condition_class else None
         plans = [turn.work.plan for turn in turns]
-        group = self._shared_by(job) if job.speed.context_parallel > 1 else None
-        acceleration = Acceleration(job.speed, device=self.models.device, videos=len(turns), group=group)
+        acceleration = Acceleration(job.speed, device=self.models.device, videos=len(turns), group=self._group_of(job))
         contexts = [turn.work.context for turn in turns]
         reporter.observe = self._glimpses.observer(loaded.pipeline, contexts, size=job.plan.size)
         with self._loras.applied(loaded.pipeline, job.loras) as told, devices.peak_of(self.models.device) as peak:
