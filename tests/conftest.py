@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,6 +44,16 @@ def own_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("CINELET_DATA_DIR", str(tmp_path_factory.mktemp("data")))
         patch.setenv("CINELET_CACHE_SIZE", "0")
         yield
+
+
+@pytest.fixture(autouse=True)
+def fresh_logs() -> None:
+    """Begin with logs as the library leaves them, whatever a command did before: `caplog` hears what is passed on."""
+    ours, everybodys = logging.getLogger("cinelet"), logging.getLogger()
+    ours.handlers[:] = [logging.NullHandler()]
+    ours.propagate = True
+    ours.setLevel(logging.NOTSET)
+    everybodys.handlers[:] = [one for one in everybodys.handlers if not type(one).__module__.startswith("cinelet.")]
 
 
 @pytest.fixture

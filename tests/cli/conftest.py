@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -51,16 +50,6 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     monkeypatch.chdir(work)
     return work
-
-
-@pytest.fixture(autouse=True)
-def restored_logs() -> Iterator[None]:
-    """Undo what a command does to its process's logs."""
-    root = logging.getLogger("cinelet")
-    handlers, propagate, level = root.handlers[:], root.propagate, root.level
-    yield
-    root.handlers[:], root.propagate = handlers, propagate
-    root.setLevel(level)
 
 
 @pytest.fixture

@@ -7,23 +7,12 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from cinelet.observability import logs, tracing
 from cinelet.observability.redaction import private
-
-
-@pytest.fixture(autouse=True)
-def restored() -> Iterator[None]:
-    root, others = logging.getLogger(logs.ROOT), logging.getLogger()
-    before = (root.handlers[:], root.propagate, root.level, others.handlers[:])
-    yield
-    root.handlers[:], root.propagate = before[:2]
-    root.setLevel(before[2])
-    others.handlers[:] = before[3]
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ INTERRUPTED = 130
 def main() -> NoReturn:
     """Run the command and leave with its exit code: 0 done, 1 failed, 2 bad usage or input, 130 interrupted."""
     from cinelet.cli.app import run
+    from cinelet.garbage import end_without_a_look
 
     code = run(sys.argv[1:])
     if code == INTERRUPTED:
@@ -20,4 +21,5 @@ def main() -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+    end_without_a_look()
     sys.exit(code)

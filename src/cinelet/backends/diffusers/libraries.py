@@ -12,6 +12,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from cinelet.garbage import old_objects_left_alone
+
 _FIRST = ("transformers.modeling_utils", "diffusers.models.modeling_utils", "diffusers.pipelines.pipeline_utils")
 """What everything else of them needs."""
 _lock = threading.RLock()
@@ -20,7 +22,7 @@ _lock = threading.RLock()
 @contextmanager
 def importing() -> Iterator[None]:
     """Keep other threads' imports out until the end of the block. An attribute of these packages may be an import."""
-    with _lock:
+    with _lock, old_objects_left_alone():
         for name in _FIRST:
             importlib.import_module(name)
         yield

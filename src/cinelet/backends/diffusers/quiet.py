@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from cinelet.backends.diffusers.patience import limit_spinning
+from cinelet.garbage import old_objects_left_alone
 
 _TALKATIVE = ("torchao", "torch.utils._pytree")
 """Loggers that tell what of torchao this machine cannot have, and what of it is old, when it is imported."""
@@ -52,9 +53,10 @@ class _Silence:
 def _silent() -> Iterator[None]:
     # Before anything of PyTorch is there.
     limit_spinning()
-    from diffusers.utils import logging as of_diffusers
-    from huggingface_hub.utils import logging as of_the_hub
-    from transformers.utils import logging as of_transformers
+    with old_objects_left_alone():
+        from diffusers.utils import logging as of_diffusers
+        from huggingface_hub.utils import logging as of_the_hub
+        from transformers.utils import logging as of_transformers
 
     libraries = (of_diffusers, of_transformers, of_the_hub)
     levels = [library.get_verbosity() for library in libraries]
