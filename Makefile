@@ -35,7 +35,7 @@ serve: $(READY) ## Serve a page and an HTTP interface at http://127.0.0.1:8000
 	@.venv/bin/python -m cinelet serve
 
 test: $(READY) ## Run every test
-	@$(OFFLINE) .venv/bin/python -m pytest --numprocesses $(PROCESSES) --dist worksteal --quiet
+	@$(OFFLINE) .venv/bin/python -m pytest --numprocesses $(PROCESSES) --dist worksteal --quiet --durations 12 --durations-min 60
 
 coverage: $(READY) ## Run every test and list the lines and branches that none reaches
 	@$(OFFLINE) .venv/bin/python -m pytest --numprocesses $(PROCESSES) --dist worksteal --quiet --cov --cov-report term

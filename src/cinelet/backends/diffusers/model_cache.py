@@ -146,8 +146,11 @@ class ModelCache:
     def clear(self) -> None:
         """Forget all pipelines and give their memory back."""
         with self._lock:
+            if not self._models:
+                return
             for loaded in list(self._models.values()):
-                self._drop(loaded)
+                self._forget(loaded)
+            devices.give_back()
 
     def condition(self) -> Condition:
         """Return what is loaded, and the device with its memory; from any thread."""
@@ -281,13 +284,17 @@ class ModelCache:
         return found
 
     def _drop(self, loaded: Loaded) -> None:
+        self._forget(loaded)
+        if not loaded.leases:
+            devices.give_back()
+
+    def _forget(self, loaded: Loaded) -> None:
         self._models.pop(loaded.key, None)
         self._tell()
         if not loaded.leases:
             if self.on_drop is not None:
                 self.on_drop(loaded.pipeline)
             loaded.pipeline = None
-            devices.give_back()
 
     def _tell(self) -> None:
         self._told = tuple(map(self.facts_of, self._models.values()))
