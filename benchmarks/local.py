@@ -1,6 +1,6 @@
 """What cinelet costs on this machine, beside what one would write without it.
 
-    python benchmarks/local.py [--repeats 7] [--only generation quality loaded encoding start gpu]
+    python benchmarks/local.py [--repeats 7] [--only generation quality loaded encoding start large]
 
 Prints Markdown tables and writes them with all numbers to `benchmarks/results/`, stamped with machine and commit.
 Needs the extras `local`, `dev` and `benchmarks`.
@@ -49,6 +49,7 @@ CASES = (
     Case("embedded", None, {"duration": 2, "fps": 8}),
     Case("tiny Wan", "wan_t2v", {"duration": 1, "fps": 16, "width": 64, "height": 64, "num_inference_steps": 4}),
     Case("tiny LTX", "ltx", {"duration": 1, "fps": 24, "width": 64, "height": 64, "num_inference_steps": 4}),
+    Case("Wan 1.3B shapes", "large", {"duration": 1, "fps": 16, "width": 96, "height": 96, "num_inference_steps": 2}),
 )
 
 
@@ -74,9 +75,14 @@ def _model(case: Case, folder: Path) -> tuple[str, Path]:
         from cinelet.backends import embedded
 
         return "embedded", embedded.directory()
-    from tests.tiny_pipelines import build
+    if case.fixture == "large":
+        from benchmarks.local_large import large_wan
 
-    build(case.fixture, folder / "model")
+        large_wan().save_pretrained(folder / "model", safe_serialization=True)
+    else:
+        from tests.tiny_pipelines import build
+
+        build(case.fixture, folder / "model")
     return f"local:{folder / 'model'}", folder / "model"
 
 
@@ -290,11 +296,11 @@ def loaded(repeats: int) -> list[Row]:
     return local_speed.loaded(repeats)
 
 
-def gpu(repeats: int) -> list[Row]:
-    """Compare the qualities of models of true size on a GPU, as `benchmarks/local_gpu.py` says."""
-    from benchmarks import local_gpu
+def large(repeats: int) -> list[Row]:
+    """Compare the qualities of models of true size, as `benchmarks/local_large.py` says."""
+    from benchmarks import local_large
 
-    return local_gpu.gpu(repeats)
+    return local_large.large(repeats)
 
 
 SECTIONS: Mapping[str, Callable[[int], list[Row]]] = {
@@ -303,7 +309,7 @@ SECTIONS: Mapping[str, Callable[[int], list[Row]]] = {
     "loaded": loaded,
     "encoding": encoding,
     "start": start,
-    "gpu": gpu,
+    "large": large,
 }
 
 

@@ -6,7 +6,9 @@ import asyncio
 import json
 import shutil
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +241,20 @@ def test_timings_cover_every_stage(backend: DiffusersBackend, tiny_pipeline: Tin
     video = generate(backend, tiny_pipeline("ltx"), tmp_path / "video")
     assert set(video.timings) == {"loading", "denoising", "decoding", "encoding"}
     assert all(seconds > 0 for seconds in video.timings.values())
+
+
+def test_what_the_libraries_take_to_be_there_is_a_part_of_loading(
+    backend: DiffusersBackend, tiny_pipeline: TinyPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def slowly_imported() -> Iterator[None]:
+        time.sleep(0.5)
+        yield
+
+    generate(backend, tiny_pipeline("ltx"), tmp_path / "loaded")
+    monkeypatch.setattr("cinelet.backends.diffusers.quiet.quiet_libraries", slowly_imported)
+    video = generate(backend, tiny_pipeline("ltx"), tmp_path / "video")
+    assert video.timings["loading"] >= 0.5
 
 
 def test_the_first_picture_of_image_to_video_depends_on_the_image(

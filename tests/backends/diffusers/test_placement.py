@@ -24,6 +24,8 @@ WAN_5B = Footprint({"text_encoder": 11 * GB, "transformer": 10 * GB, "vae": 3 * 
 """About what Wan2.2-TI2V-5B takes in bfloat16, with its autoencoder in float32."""
 ITS_RUN = Working(denoise=4 * GB, decode=26 * GB, decode_tiled=2 * GB)
 MUCH = 1000 * GB
+ROUNDING = 1e-5
+"""Of a pixel's range: weights that were moved lie at other addresses, by which some processors choose how to add up."""
 
 
 def chosen(room: int, *, weights_room: int = MUCH, host_room: int | None = MUCH) -> Placement | None:
@@ -100,8 +102,8 @@ def test_every_offload_gives_the_same_frames(tiny_pipeline: TinyPipeline, offloa
         there = load(folder, device="cpu", precision=Precision("float32"), placement=Placement(offload), shared={})
         plain.set_progress_bar_config(disable=True)
         there.set_progress_bar_config(disable=True)
-        assert (frames_of(plain) == frames_of(there)).all()
-        assert (frames_of(plain) == frames_of(there)).all(), "and again"
+        for _ in range(2):
+            assert np.abs(frames_of(plain) - frames_of(there)).max() < ROUNDING
 
 
 def test_tiles_are_put_on_and_taken_off(tiny_pipeline: TinyPipeline) -> None:

@@ -12,16 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from cinelet.backends.diffusers.capabilities import of_card, of_models
 from cinelet.backends.diffusers.speed import SpeedSettings, choose_speed
 from cinelet.clock import until_ended
-from cinelet.domain.backend import Capabilities, Context, FrameRule, GeneratedVideo, Pulled
+from cinelet.domain.backend import Capabilities, Context, GeneratedVideo, Pulled
 from cinelet.domain.condition import Condition, Device, LoadedModel
 from cinelet.domain.errors import ModelUnsupportedError
 from cinelet.domain.lora import Lora
 from cinelet.domain.model import ModelReference
 from cinelet.domain.progress import Stage
-from cinelet.domain.request import POLICY_FIELDS, Task, VideoRequest
-from cinelet.domain.sizes import SizeRule
+from cinelet.domain.request import Task, VideoRequest
 
 if TYPE_CHECKING:
     from cinelet.backends.diffusers.lora_source import ChosenLora
@@ -76,12 +76,11 @@ class DiffusersBackend:
         """Read the model's files, without its weights; a Hub model's configuration is downloaded if need be."""
         if (known := await asyncio.to_thread(self._known, model)) is not None:
             return known
-        return await self._start(self._introspected, model)
+        return await self._start(_quietly, self._introspected, model)
 
     async def generate(self, request: VideoRequest, context: Context) -> GeneratedVideo:
         """Make the video in a thread. Cancelling the awaiting task cancels the context and waits for the thread."""
-        work = self._start(self._generate, request, context)
-        return await until_ended(work, context)
+        return await until_ended(self._start(self._generate, request, context), context)
 
     async def revision(self, model: ModelReference) -> str | None:
         """Name the state of the model's files: the commit of a Hub model, else a hash; None where there are none."""
@@ -96,11 +95,11 @@ class DiffusersBackend:
 
     async def pull(self, model: ModelReference, context: Context) -> Pulled:
         """Download what is missing of a Hub model; others are here as they are."""
-        return await until_ended(self._start(self._pull, model, context), context)
+        return await until_ended(self._start(_quietly, self._pull, model, context), context)
 
     async def load(self, model: ModelReference, context: Context) -> LoadedModel:
         """Load the model when its turn on the device has come. It goes when another needs its room."""
-        return await until_ended(self._start(self._load, model, context), context)
+        return await until_ended(self._start(_quietly, self._load, model, context), context)
 
     async def unload(self, model: ModelReference) -> bool:
         """Forget the model, whether it was named with `local:` or without."""
@@ -122,9 +121,7 @@ class DiffusersBackend:
     def _start(self, work: Callable[..., _Result], *arguments: Any) -> asyncio.Future[_Result]:
         """Run blocking work in a thread of its own. The loop's own threads are few, and others need them."""
         variables = contextvars.copy_context()
-        return asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: variables.run(_quietly, work, *arguments)
-        )
+        return asyncio.get_running_loop().run_in_executor(self._threads, lambda: variables.run(work, *arguments))
 
     def _close(self) -> None:
         with self._opening:
@@ -150,24 +147,7 @@ class DiffusersBackend:
         device = device_without_torch(self._device)
         if device is None or reference.name not in self._directories or reference.scheme != reference.name:
             return None
-        folder = self._folder(reference, context=None, weights=False)
-        signature = folder.card.signature
-        if signature is None:
-            return None
-        return Capabilities(
-            model=str(reference),
-            tasks=frozenset(signature.tasks),
-            runs_on=_this_machine(device),
-            parameters=frozenset(signature.parameters),
-            native_fps=folder.card.native_fps,
-            frame_rule=FrameRule(*signature.frames, folder.card.max_frames),
-            size_multiple=signature.size_multiple,
-            size_rule=SizeRule(signature.size_multiple, folder.card.sizes),
-            default_size=folder.card.default_size,
-            default_steps=folder.card.default_steps,
-            default_guidance=folder.card.default_guidance,
-            **_of_card(folder),
-        )
+        return of_card(self._folder(reference, context=None, weights=False), reference, device=device)
 
     def _introspected(self, reference: ModelReference) -> Capabilities:
         from cinelet.backends.diffusers.arguments import pipeline_classes
@@ -177,24 +157,7 @@ class DiffusersBackend:
         folder = self._folder(reference, context=None, weights=False)
         classes = pipeline_classes(folder, family_of(folder.class_name))
         models = {task: self._model(folder, classes, task) for task in classes}
-        first = next(iter(models.values()))
-        guidance = first.folder.card.default_guidance
-        guider = _guider_scale(folder) if first.has_guider else None
-        by_signature = guider or first.arguments.default(first.arguments.guidance or "")
-        return Capabilities(
-            model=str(reference),
-            tasks=frozenset(classes),
-            runs_on=_this_machine(choose_device(self._device)),
-            parameters=frozenset().union(*(model.honoured() for model in models.values())) - POLICY_FIELDS,
-            native_fps=first.native_fps,
-            frame_rule=first.grid.frames,
-            size_multiple=first.grid.multiple,
-            size_rule=first.grid.size_rule,
-            default_size=first.grid.default_size,
-            default_steps=first.default_steps,
-            default_guidance=by_signature if guidance is None else guidance,
-            **_of_card(folder),
-        )
+        return of_models(models, reference, device=choose_device(self._device))
 
     def _pull(self, reference: ModelReference, context: Context) -> Pulled:
         folder = self._folder(reference, context=context, weights=True)
@@ -209,6 +172,14 @@ class DiffusersBackend:
         return self._opened_session().load(folder, context)
 
     def _generate(self, request: VideoRequest, context: Context) -> GeneratedVideo:
+        from cinelet.backends.diffusers.quiet import quiet_libraries
+
+        began = time.monotonic()
+        with quiet_libraries():
+            # To silence them is to import them, which the first time takes longer than to load a small model.
+            return self._quietly_generated(request, context, imported_seconds=time.monotonic() - began)
+
+    def _quietly_generated(self, request: VideoRequest, context: Context, *, imported_seconds: float) -> GeneratedVideo:
         reference = ModelReference.parse(request.model or "")
         context.check()
         if request.image is not None:
@@ -219,7 +190,6 @@ class DiffusersBackend:
         loras = self._loras(request, reference, context)
         folder = self._folder(reference, context=context, weights=True, task=request.task)
         context.check()
-        # The libraries are part of it: the first time they take longer than a small model.
         began = time.monotonic()
         context.report(Stage.LOADING, 0.0, measured=False)
         from cinelet.backends.diffusers.arguments import check_task, pipeline_classes
@@ -243,7 +213,7 @@ class DiffusersBackend:
             reference=str(reference),
             has_loras=bool(loras),
         )
-        imported_seconds = time.monotonic() - began
+        imported_seconds += time.monotonic() - began
         part = context.share(0.0, FIRST_SHARE) if upscaler else context
         weights = replace(folder, quantization=speed.quantization)
         outcome = session.run(Job(plan, weights, family, classes, part, speed, loras))
@@ -378,23 +348,3 @@ def _quietly(work: Callable[..., _Result], *arguments: Any) -> _Result:
 
     with quiet_libraries():
         return work(*arguments)
-
-
-def _this_machine(device: str) -> str:
-    return f"this machine ({device})"
-
-
-def _of_card(folder: ModelFolder) -> dict[str, Any]:
-    """Return what a model says of itself."""
-    return {
-        "license": folder.card.license,
-        "description": folder.card.description or f"{folder.class_name} of diffusers",
-        "vocabulary": folder.card.vocabulary,
-        "examples": folder.card.examples,
-    }
-
-
-def _guider_scale(folder: ModelFolder) -> float | None:
-    """Return the guidance that a guider component is configured with."""
-    value = folder.config("guider").get("guidance_scale")
-    return float(value) if isinstance(value, (int, float)) else None

@@ -1,6 +1,7 @@
-"""Models of more than a billion parameters on a GPU: true shapes, random weights. A section of `benchmarks/local.py`.
+"""Models of more than a billion parameters: true shapes, random weights. A section of `benchmarks/local.py`.
 
-Random weights say how long a step takes, and nothing about pictures.
+Random weights say how long a step takes, and nothing about pictures. On a processor the videos are as small as they can
+be: a step still reads and multiplies by every weight.
 """
 
 from __future__ import annotations
@@ -18,30 +19,44 @@ if TYPE_CHECKING:
     from benchmarks.report import Row
 
 TEXT_WIDTH = 4096
-FIELDS: Mapping[str, Mapping[str, Any]] = {
-    "Wan 1.3B shapes": {"duration": 2, "fps": 16, "width": 832, "height": 480, "num_inference_steps": 30},
-    "LTX 2B shapes": {"duration": 3, "fps": 24, "width": 704, "height": 512, "num_inference_steps": 30},
-}
 BATCH = 4
+FIELDS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "cuda": {
+        "Wan 1.3B shapes": {"duration": 2, "fps": 16, "width": 832, "height": 480, "num_inference_steps": 30},
+        "LTX 2B shapes": {"duration": 3, "fps": 24, "width": 704, "height": 512, "num_inference_steps": 30},
+    },
+    "cpu": {
+        "Wan 1.3B shapes": {"duration": 0.3, "fps": 16, "width": 96, "height": 96, "num_inference_steps": 30},
+        "LTX 2B shapes": {"duration": 0.4, "fps": 24, "width": 128, "height": 128, "num_inference_steps": 30},
+    },
+}
+"""What is asked of each model, by the kind of the device."""
+BATCH_FIELDS: Mapping[str, Mapping[str, int]] = {
+    "cuda": {"num_frames": 17, "num_inference_steps": 8},
+    "cpu": {"num_frames": 9, "num_inference_steps": 2},
+}
 
 
-def gpu(repeats: int) -> list[Row]:
+def large(repeats: int) -> list[Row]:
     """Time each quality, after one video of warm-up, and a batch of 4 against 4 alone, on models of true shapes.
 
-    `compiling` is what the warm-up took beyond a step.
+    `compiling` is what the warm-up took beyond a step. On a processor each quality is timed once: a step takes seconds.
     """
     import torch
 
-    if not torch.cuda.is_available():
-        return [{"model": "no GPU here"}]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     builders = {"Wan 1.3B shapes": large_wan, "LTX 2B shapes": large_ltx}
     return [
-        row for name in builders for row in rows(name, builders[name], FIELDS[name], device="cuda", repeats=repeats)
+        row
+        for name, build in builders.items()
+        for row in rows(name, build, device=device, repeats=repeats if device == "cuda" else 1)
     ]
 
 
-def rows(name: str, build: Callable[[], Any], fields: Mapping[str, Any], *, device: str, repeats: int) -> list[Row]:
+def rows(name: str, build: Callable[[], Any], *, device: str, repeats: int) -> list[Row]:
     """Return the rows of one model. build: makes its pipeline."""
+    fields = FIELDS[device][name]
+    sizes = {"width": fields["width"], "height": fields["height"], **BATCH_FIELDS[device]}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         pipeline = build()
@@ -51,12 +66,13 @@ def rows(name: str, build: Callable[[], Any], fields: Mapping[str, Any], *, devi
         with Bench(f"local:{folder / 'model'}", folder, device) as bench:
             found = [_quality_row(bench, one, fields, repeats) for one in QUALITIES]
             models = bench.backend._session.models  # noqa: SLF001  (what is loaded already, rather than another)
-            batch = _batch(next(iter(models._models.values())).pipeline, fields)  # noqa: SLF001
+            batch = _batch(next(iter(models._models.values())).pipeline, sizes)  # noqa: SLF001
 
     exact = found[0]["denoising s"]
     return [
         {
             "model": name,
+            "device": device,
             "parameters": f"{parameters / 1e9:.2f}e9",
             **row,
             "speed-up": exact / row["denoising s"],
@@ -78,11 +94,9 @@ def _quality_row(bench: Bench, quality: str, fields: Mapping[str, Any], repeats:
     }
 
 
-def _batch(pipeline: Any, fields: Mapping[str, Any]) -> float:
+def _batch(pipeline: Any, arguments: Mapping[str, int]) -> float:
     """Return how much longer four videos take one by one than as one batch, by plain diffusers."""
     import torch
-
-    sizes = {"width": fields["width"], "height": fields["height"], "num_frames": 17}
 
     def seconds(count: int) -> float:
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in range(count)]
@@ -90,9 +104,8 @@ def _batch(pipeline: Any, fields: Mapping[str, Any]) -> float:
         pipeline(
             prompt=["a red circle"] * count,
             generator=generators,
-            num_inference_steps=8,
             output_type="latent",
-            **sizes,
+            **arguments,
         )
         if torch.cuda.is_available():
             torch.cuda.synchronize()
