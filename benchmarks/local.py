@@ -1,6 +1,6 @@
 """What cinelet costs on this machine, beside what one would write without it.
 
-    python benchmarks/local.py [--repeats 7] [--only generation quality loaded encoding start large]
+    python benchmarks/local.py [--repeats 7] [--only generation quality loaded encoding start large memory]
 
 Prints Markdown tables and writes them with all numbers to `benchmarks/results/`, stamped with machine and commit.
 Needs the extras `local`, `dev` and `benchmarks`.
@@ -303,6 +303,13 @@ def large(repeats: int) -> list[Row]:
     return local_large.large(repeats)
 
 
+def memory(repeats: int) -> list[Row]:
+    """Compare what a run needs beside the weights with the estimate, as `benchmarks/local_memory.py` says."""
+    from benchmarks import local_memory
+
+    return local_memory.memory(repeats)
+
+
 SECTIONS: Mapping[str, Callable[[int], list[Row]]] = {
     "generation": generation,
     "quality": quality,
@@ -310,6 +317,7 @@ SECTIONS: Mapping[str, Callable[[int], list[Row]]] = {
     "encoding": encoding,
     "start": start,
     "large": large,
+    "memory": memory,
 }
 
 

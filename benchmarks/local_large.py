@@ -26,8 +26,8 @@ FIELDS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "LTX 2B shapes": {"duration": 3, "fps": 24, "width": 704, "height": 512, "num_inference_steps": 30},
     },
     "cpu": {
-        "Wan 1.3B shapes": {"duration": 0.3, "fps": 16, "width": 96, "height": 96, "num_inference_steps": 30},
-        "LTX 2B shapes": {"duration": 0.4, "fps": 24, "width": 128, "height": 128, "num_inference_steps": 30},
+        "Wan 1.3B shapes": {"duration": 0.3, "fps": 16, "width": 96, "height": 96, "num_inference_steps": 20},
+        "LTX 2B shapes": {"duration": 0.4, "fps": 24, "width": 128, "height": 128, "num_inference_steps": 20},
     },
 }
 """What is asked of each model, by the kind of the device."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 import diffusers
 import pytest
@@ -14,6 +15,8 @@ from cinelet.domain.request import Task
 from tests.backends.diffusers.stand_ins import stand_ins
 from tests.backends.diffusers.video_pipelines import refused_pipelines, tasks_of, video_pipelines
 
+_DRAWS = re.compile(r"torch\.rand\w*\((?:[^()]|\([^()]*\))*device=device(?:[^()]|\([^()]*\))*\)")
+"""A call that draws random numbers where the run computes."""
 TEXT, IMAGE = {Task.TEXT_TO_VIDEO}, {Task.IMAGE_TO_VIDEO}
 BOTH = TEXT | IMAGE
 
@@ -181,3 +184,10 @@ def test_its_name_alone_tells_what_a_pipeline_makes() -> None:
     assert {name for name in names if makes_videos(name)} == set(ABLE)
     assert not makes_videos("AutoencoderKLWan")
     assert not makes_videos("WanTransformer3DModel")
+
+
+@pytest.mark.parametrize("name", sorted(ABLE))
+def test_a_pipeline_that_draws_on_the_device_gets_its_random_numbers_from_there(name: str) -> None:
+    source = inspect.getsource(getattr(diffusers, name))
+    draws = any("generator=" in call for call in _DRAWS.findall(source))
+    assert draws == family_of(name).draws_on_device

@@ -169,6 +169,7 @@ def test_a_device_that_is_lost_while_a_model_is_loaded_is_an_error_of_its_own(
         raise torch.AcceleratorError("CUDA error: unspecified launch failure")
 
     monkeypatch.setattr("cinelet.backends.diffusers.loading.place", lost)
+    monkeypatch.setattr("cinelet.backends.diffusers.devices.answers", lambda _: False)
     with pytest.raises(DeviceLostError, match="unspecified launch failure"):
         asyncio.run(backend.load(wan, Context(tmp_path)))
     assert loaded(backend) == []

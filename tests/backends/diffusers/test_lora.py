@@ -14,6 +14,7 @@ from cinelet.backends.diffusers import DiffusersBackend, lora
 from cinelet.backends.diffusers.lora import LoraShelf
 from cinelet.backends.diffusers.lora_file import open_lora
 from cinelet.backends.diffusers.model_folder import open_folder
+from cinelet.backends.diffusers.placement import Offload, Placement, place
 from cinelet.domain.backend import Context, GeneratedVideo
 from cinelet.domain.errors import ModelUnsupportedError, ValidationError
 from cinelet.domain.lora import Lora
@@ -203,6 +204,28 @@ def test_the_last_few_stay_and_the_last_of_all_takes_everything_along(
     monkeypatch.setattr(lora, "KEPT", 0)
     generate(wan, loras[3])
     assert is_clean(pipeline)
+
+
+@pytest.fixture
+def accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the processor be one, which diffusers asks for when it has loaded a LoRA into weights that wait outside."""
+    monkeypatch.setattr("diffusers.pipelines.pipeline_utils.get_device", lambda: "cpu:0")
+
+
+@pytest.mark.usefixtures("accelerator")
+@pytest.mark.parametrize("offload", [Offload.MODEL, Offload.SEQUENTIAL])
+def test_a_model_whose_weights_wait_outside_of_the_device_takes_one_lora_after_another(
+    backend: DiffusersBackend, generate: Generate, wan: Path, tmp_path: Path, offload: Offload
+) -> None:
+    folder = open_folder(wan, f"local:{wan}")
+    models = backend._opened_session().models
+    with models.lease(folder) as loaded:
+        place(loaded.pipeline, Placement(offload), device="cpu")
+    one, other = (style(wan, tmp_path / f"{seed}.safetensors", seed=seed) for seed in range(2))
+    plain, styled = content(generate(wan)), content(generate(wan, one))
+    assert content(generate(wan, one)) == styled
+    assert len({plain, styled, content(generate(wan, other))}) == 3
+    assert content(generate(wan)) == plain
 
 
 def test_a_failed_run_leaves_the_lora_silent(wan: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ WAN = Family(exact_components=("vae",))
 
 @pytest.fixture
 def brain_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
 
 
 def model(folder: Path, dtype: torch.dtype) -> ModelFolder:
@@ -52,7 +52,7 @@ def test_a_gpu_computes_in_the_half_that_a_model_was_made_in(tmp_path: Path, sto
 
 
 def test_an_older_gpu_has_one_kind_of_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *, including_emulation=True: including_emulation)
     assert precisions("cuda", model(tmp_path, torch.bfloat16), Family()) == (Precision("float16"),)
 
 

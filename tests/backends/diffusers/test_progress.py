@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,13 @@ def test_a_pipeline_that_works_in_chunks_goes_on_counting_and_never_back(tmp_pat
     assert watched.fractions[-1] == pytest.approx(DENOISED)
     later = [progress for progress in watched.seen if progress.stage is Stage.DENOISING][2:]
     assert not any(progress.measured for progress in later), "nobody knows how many chunks there are"
+
+
+def test_what_the_device_has_yet_to_do_of_the_steps_is_no_decoding(tmp_path: Path) -> None:
+    watched = Watched(tmp_path)
+    watched.reporter.settle = lambda: time.sleep(0.2)
+    watched.steps(2)
+    assert watched.reporter.denoising_seconds >= 0.2
 
 
 def test_several_runs_share_the_whole(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from cinelet.backends.diffusers import running
 from cinelet.backends.diffusers.plan import Plan, Window
 from cinelet.backends.diffusers.progress import StepReporter
 from cinelet.backends.diffusers.running import run
@@ -123,9 +124,43 @@ def test_what_a_pipeline_raises_becomes_one_line(reporter: StepReporter) -> None
     assert message == "Pipeline failed: ValueError: shapes differ"
 
 
-def test_memory_that_is_out_is_no_capacity(reporter: StepReporter) -> None:
-    message = failure(Pipeline(fail(torch.OutOfMemoryError("CUDA"))), reporter, CapacityError)
-    assert "use a smaller size" in message
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
+def test_memory_that_is_out_is_no_capacity(reporter: StepReporter, error: Exception) -> None:
+    assert "use a smaller size" in failure(Pipeline(fail(error)), reporter, CapacityError)
+
+
+class OtherPipeline(Pipeline):
+    """Of the same parts, for another task."""
+
+
+def test_another_pipeline_of_the_same_parts_knows_that_they_wait_outside_of_the_device() -> None:
+    pipeline: Any = Pipeline(lambda _: np.full((1, 8, 16, 3), 1.0))
+    pipeline._all_hooks, pipeline._offload_device, pipeline.other = ["hook"], "cuda:1", "not its business"
+    there = running._as(OtherPipeline, pipeline)
+    assert (there._all_hooks, there._offload_device) == (["hook"], "cuda:1")
+    assert not hasattr(there, "other")
+
+
+def test_random_numbers_come_from_the_processor_but_where_a_family_refuses_them() -> None:
+    wan, helios = (type(f"{name}Pipeline", (), {"_execution_device": "cuda:1"})() for name in ("Wan", "Helios"))
+    assert (running._draws_on(wan), running._draws_on(helios)) == ("cpu", "cuda:1")
+
+
+def test_nothing_that_a_run_makes_is_bound_to_its_mode(reporter: StepReporter) -> None:
+    weights = torch.zeros(2)
+
+    def behave(_: dict[str, Any]) -> Any:
+        weights.data = torch.ones(2)  # as weights that are brought to the device
+        return np.full((1, 8, 16, 3), 1.0)
+
+    run(PLAN, Pipeline(behave), {TEXT: Pipeline}, None, reporter)
+    assert weights.requires_grad_().requires_grad, "a LoRA wants that of them"
 
 
 def test_a_cancel_leaves_the_pipeline_clean(tmp_path: Path) -> None:

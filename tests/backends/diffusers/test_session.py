@@ -93,7 +93,7 @@ class Busy:
 
     def free_when_waiting(self, count: int) -> None:
         with self._turns._changed:
-            assert self._turns._changed.wait_for(lambda: len(self._turns._waiting) >= count - 1, timeout=60)
+            assert self._turns._changed.wait_for(lambda: len(self._turns._waiting) >= count, timeout=60)
         self._free.set()
         self._thread.join(30)
 
@@ -250,10 +250,40 @@ def test_a_device_that_is_lost_is_an_error_of_its_own(
     from diffusers import WanPipeline
 
     monkeypatch.setattr(WanPipeline, "encode_prompt", lost)
+    wrong = Asked(backend, tmp_path / "wrong", request(f"local:{model}")).wait()
+    assert isinstance(wrong.error, ProcessingError), "a call was wrong, and the device still answers"
+    monkeypatch.setattr("cinelet.backends.diffusers.devices.answers", lambda _: False)
     asked = Asked(backend, tmp_path / "video", request(f"local:{model}")).wait()
     assert isinstance(asked.error, DeviceLostError)
+    assert str(asked.error).startswith("The device answers no more (cpu: ")
     assert "unspecified launch failure" in str(asked.error)
     assert "\n" not in str(asked.error)
+
+
+def test_a_lost_device_that_cannot_even_tell_its_memory_is_lost_and_not_busy(
+    backend: DiffusersBackend, tiny_pipeline: TinyPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(_: ModelCache) -> int:
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr(ModelCache, "room", lost)
+    monkeypatch.setattr("cinelet.backends.diffusers.devices.answers", lambda _: False)
+    asked = Asked(backend, tmp_path / "video", request(f"local:{tiny_pipeline('wan_t2v')}")).wait()
+    assert isinstance(asked.error, DeviceLostError)
+
+
+def test_what_a_lost_device_calls_full_memory_is_not_tried_with_less(
+    backend: DiffusersBackend, tiny_pipeline: TinyPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diffusers import WanPipeline
+
+    def lost(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA error: out of memory")
+
+    monkeypatch.setattr(WanPipeline, "encode_prompt", lost)
+    monkeypatch.setattr("cinelet.backends.diffusers.devices.answers", lambda _: False)
+    asked = Asked(backend, tmp_path / "video", request(f"local:{tiny_pipeline('wan_t2v')}")).wait()
+    assert isinstance(asked.error, DeviceLostError)
 
 
 def test_any_other_fault_is_told_and_the_next_one_runs(

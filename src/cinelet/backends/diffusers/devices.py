@@ -6,7 +6,7 @@ import ctypes
 import gc
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain
@@ -15,7 +15,7 @@ from typing import Any
 
 from cinelet.backends.diffusers.quantization import bytes_of_tensor
 from cinelet.domain.condition import Device
-from cinelet.domain.errors import ProcessingError
+from cinelet.domain.errors import DeviceLostError, ProcessingError
 
 _CGROUPS = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
@@ -23,22 +23,25 @@ _CGROUPS = (
 )
 
 
+_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
+"""What PyTorch says, on a processor and on a GPU, and what the libraries of a GPU say."""
+
+
 def choose_device(wanted: str | None) -> str:
-    """Return `wanted`, or the fastest device that there is: cuda, mps or cpu."""
+    """Return `wanted`, or the fastest device that there is: cuda, mps or cpu; raises `ProcessingError` if it fails."""
     import torch
 
-    if wanted:
-        try:
-            torch.empty(0, device=wanted)
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
-            why = str(error).partition("\n")[0].rstrip(".")
-            others = " or ".join(name for name in _usable() if name != wanted)
-            todo = f"set CINELET_DEVICE (or --device of cinelet worker) to {others}"
-            raise ProcessingError(f"The device {wanted!r} cannot be used here: {why}; {todo}", "loading") from error
-        return wanted
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    device = wanted or best
+    try:
+        # Computing something: a GPU that this build of PyTorch has no code for gives memory all the same.
+        torch.ones(1, device=device).add(1).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        why = str(error).partition("\n")[0].rstrip(".")
+        others = " or ".join(name for name in _usable() if name != device)
+        todo = f"set CINELET_DEVICE (or --device of cinelet worker) to {others}"
+        raise ProcessingError(f"The device {device!r} cannot be used here: {why}; {todo}", "loading") from error
+    return device
 
 
 def _usable() -> list[str]:
@@ -166,11 +169,41 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     text = str(error)
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
+    return isinstance(error, RuntimeError) and any(words in text for words in _OUT_OF_MEMORY)
 
 
-def is_device_lost(error: BaseException) -> bool:
-    """Tell whether an exception means that the device answers no more: nothing that uses it will work again."""
+@contextmanager
+def at_work(device: str) -> Iterator[None]:
+    """Have PyTorch use a device until the end of the block, for whatever names none.
+
+    Raises `DeviceLostError` instead of whatever the block ends with where the device answers no more. No exception says
+    so by its type: some are of calls that were wrong, and a lost device fails some calls as if it were not.
+    """
     import torch
 
-    return isinstance(error, torch.AcceleratorError) and not is_out_of_memory(error)
+    try:
+        with torch.cuda.device(torch.device(device)) if device.startswith("cuda") else nullcontext():
+            yield
+    except Exception as error:
+        if isinstance(error, DeviceLostError) or answers(device):
+            raise
+        raise DeviceLostError(f"{device}: {str(error).partition(chr(10))[0]:.200}") from error
+
+
+def answers(device: str) -> bool:
+    """Tell whether a device still works: from one that is lost, each call fails from then on."""
+    try:
+        synchronize(device)
+    except RuntimeError:
+        return False
+    return True
+
+
+def synchronize(device: str) -> None:
+    """Wait until a device has done what it was given: it takes on much more than it has done."""
+    import torch
+
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+    elif device.startswith("mps"):
+        torch.mps.synchronize()

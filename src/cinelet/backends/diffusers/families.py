@@ -39,7 +39,7 @@ class Family:
     true where there is one. refused: what a pipeline needs that a request cannot give, though it has defaults for all.
 
     exact_components: those that a GPU computes in float32, where it has the room. batches: whether several prompts in
-    one run give what each gives alone.
+    one run give what each gives alone. draws_on_device: whether it refuses random numbers that come from elsewhere.
     """
 
     native_fps: float | None = None
@@ -67,6 +67,7 @@ class Family:
     refused: str | None = None
     exact_components: tuple[str, ...] = ()
     batches: bool = False
+    draws_on_device: bool = False
 
 
 _GUARDRAIL = {"cosmos_guardrail": "the safety checker that the model's licence asks for"}
@@ -135,8 +136,10 @@ FAMILIES: dict[str, Family] = {
     "EasyAnimate": Family(
         native_fps=8, frame_rule=FrameRule(4, 1), size_multiple=16, max_frames=49, needs_negative=True
     ),
-    "HeliosPyramid": Family(native_fps=24, steps_by_stage="pyramid_num_inference_steps_list", **_IN_CHUNKS),
-    "Helios": Family(native_fps=24, **_IN_CHUNKS),
+    "HeliosPyramid": Family(
+        native_fps=24, steps_by_stage="pyramid_num_inference_steps_list", draws_on_device=True, **_IN_CHUNKS
+    ),
+    "Helios": Family(native_fps=24, draws_on_device=True, **_IN_CHUNKS),
     "HunyuanVideo15": Family(native_fps=24, size_multiple=16, default_size=(848, 480)),
     "HunyuanVideoFramepack": Family(native_fps=30, true_guidance="true_cfg_scale", **_IN_CHUNKS),
     "Hunyuan": Family(native_fps=24, size_multiple=16, max_frames=129, true_guidance="true_cfg_scale", batches=True),
@@ -153,7 +156,7 @@ FAMILIES: dict[str, Family] = {
     "LTX2": Family(image_class="LTX2ImageToVideoPipeline", **_LTX2),
     # Its tiles of the picture overlap by 96 pixels. Without a seed of its own it draws from the generator that it gets.
     "LTXI2VLongMultiPrompt": Family(native_fps=24, size_multiple=32, least_side=96, fixed={"seed": None}),
-    "LTXImageToVideoPipeline": Family(needs_image=True, text_class="LTXPipeline", **_LTX),
+    "LTXImageToVideoPipeline": Family(needs_image=True, text_class="LTXPipeline", draws_on_device=True, **_LTX),
     "LTXPipeline": Family(image_class="LTXImageToVideoPipeline", batches=True, **_LTX),
     "LTX": Family(**_LTX),
     "Latte": Family(native_fps=8, size_multiple=8),

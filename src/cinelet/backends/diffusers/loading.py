@@ -8,13 +8,13 @@ from typing import Any
 
 from cinelet.backends.diffusers.arguments import find_class
 from cinelet.backends.diffusers.component_classes import check_classes
-from cinelet.backends.diffusers.devices import give_back, is_device_lost, is_out_of_memory
+from cinelet.backends.diffusers.devices import give_back, is_out_of_memory
 from cinelet.backends.diffusers.model_folder import ModelFolder
 from cinelet.backends.diffusers.placement import Placement, place
 from cinelet.backends.diffusers.precision import Precision
 from cinelet.backends.diffusers.quantization import gguf_networks, loading_options
 from cinelet.backends.diffusers.text_reader import READ_TEXT, text_readers
-from cinelet.domain.errors import CapacityError, CineletError, DeviceLostError, ModelUnsupportedError
+from cinelet.domain.errors import CapacityError, CineletError, ModelUnsupportedError
 
 _VOCABULARIES = frozenset({"tokenizer.json", "vocab.json", "vocab.txt"})
 _WITHOUT_VOCABULARY = ("ByT5",)
@@ -38,7 +38,7 @@ def load(
         message = f"{folder.reference}: the weights are not complete, a tensor is missing"
         raise ModelUnsupportedError(f"{message}; download the model again", folder.reference) from error
     except Exception as error:  # whatever a library raises about the files, the caller hears one line of it
-        out_of_memory, lost = is_out_of_memory(error), is_device_lost(error)
+        out_of_memory = is_out_of_memory(error)
         first_line = (str(error).splitlines() or [""])[0]
         # Its frames hold what was loaded.
         error.__traceback__ = None
@@ -46,8 +46,6 @@ def load(
         if out_of_memory:
             message = f"{folder.reference} does not fit into the memory of {device}"
             raise CapacityError(f"{message}; use a smaller model or another device") from error
-        if lost:
-            raise DeviceLostError(f"{type(error).__name__}: {first_line:.200}") from error
         message = f"{folder.reference} does not load: {type(error).__name__}: {first_line:.300}"
         raise ModelUnsupportedError(f"{message}; download it again or use another model", folder.reference) from error
 

@@ -25,6 +25,10 @@ class Precision:
         """Bytes of a number, of most components."""
         return _BYTES[self.name]
 
+    def bytes_of(self, component: str) -> int:
+        """Return the bytes of a number of a component."""
+        return 4 if component in self.exact else self.float_bytes
+
     def of(self, component: str) -> Any:
         """Return torch's type for a component."""
         import torch
@@ -33,7 +37,7 @@ class Precision:
 
     def footprint(self, folder: ModelFolder) -> Footprint:
         """Return what a model takes in this precision."""
-        each: dict[str, int] = {name: 4 if name in self.exact else self.float_bytes for name in folder.components}
+        each: dict[str, int] = {name: self.bytes_of(name) for name in folder.components}
         if folder.quantization is not None:
             each |= {name: QUANTIZED_BYTES for name in NETWORKS if name in each}
         return footprint(folder.tensors, float_bytes=each)
@@ -47,7 +51,8 @@ def precisions(device: str, folder: ModelFolder, family: Family) -> tuple[Precis
     if device.startswith("cuda"):
         import torch
 
-        brain = torch.cuda.is_bf16_supported() and stored_float(folder.tensors) != "F16"
+        # Older GPUs compute it in many steps, which PyTorch calls support as well.
+        brain = torch.cuda.is_bf16_supported(including_emulation=False) and stored_float(folder.tensors) != "F16"
         half = "bfloat16" if brain else "float16"
         exact = tuple(name for name in family.exact_components if name in folder.components)
         return (Precision(half, exact), Precision(half)) if exact else (Precision(half),)

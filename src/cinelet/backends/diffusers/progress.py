@@ -22,6 +22,10 @@ def ignore(_: Any) -> None:
     """Observe nothing."""
 
 
+def wait_for_nothing() -> None:
+    """Stand for a device that has done at once what it is given."""
+
+
 class Listener(Protocol):
     """As much of a context as a run needs."""
 
@@ -49,6 +53,8 @@ class StepReporter:
         self.denoising_seconds = 0.0
         self.decoding_seconds = 0.0
         self.observe: Observe = ignore
+        self.settle: Callable[[], None] = wait_for_nothing
+        """Waits until the device has done what it was given, which belongs to the stage that gave it."""
         self._bars = 0
         self._callback_bar: _Bar | None = None
         self._decoding = False
@@ -109,6 +115,7 @@ class StepReporter:
 
     def finished_bar(self) -> None:
         """Report that denoising is over, for now: what follows is decoding."""
+        self.settle()
         now = time.monotonic()
         self._decoding = True
         self.denoising_seconds += now - self._mark

@@ -42,7 +42,7 @@ def fit_projection(pipeline: Any) -> Projection | None:
         return None
     side = max(SIDE_PIXELS, 4 * space.ratio)
     pictures = _pictures(side)
-    with torch.inference_mode():
+    with torch.no_grad():
         pieces = [_encoded(pipeline, part) for part in pictures.split(1)]  # some autoencoders take no more
     latents = torch.cat([piece.float().cpu() for piece in pieces])
     if latents.shape[1] != space.channels:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from cinelet.backends.diffusers.acceleration import Acceleration
 from cinelet.backends.diffusers.arguments import arguments_of
-from cinelet.backends.diffusers.devices import is_device_lost, is_out_of_memory
+from cinelet.backends.diffusers.devices import is_out_of_memory
+from cinelet.backends.diffusers.families import family_of
 from cinelet.backends.diffusers.plan import Plan
 from cinelet.backends.diffusers.progress import StepReporter
-from cinelet.domain.errors import CapacityError, CineletError, DeviceLostError, ProcessingError
+from cinelet.domain.errors import CapacityError, CineletError, ProcessingError
 from cinelet.domain.request import Task
 
 _SEED_STEP = 0x9E3779B97F4A7C15
@@ -25,6 +26,9 @@ _SEED_STEP = 0x9E3779B97F4A7C15
 
 TEXTS = ("prompt", "negative_prompt")
 """The arguments that plans of one run may differ in."""
+
+_OFFLOAD = frozenset({"_all_hooks", "_offload_device", "_offload_gpu_id"})
+"""What diffusers notes on a pipeline whose parts wait outside of the device."""
 
 Clip = NDArray[np.uint8]
 """[frames, height, width, 3]"""
@@ -69,8 +73,7 @@ def run(
             arguments |= given
         if plan.silent_bars:
             arguments["callback_on_step_end"] = reporter.on_step
-        with _accelerated(acceleration, used, arguments, guidance=plan.guider_guidance):
-            (frames,) = _call(used, arguments, seeds=[seed], guidance=plan.guider_guidance, reporter=reporter)
+        (frames,) = _call(used, arguments, acceleration, seeds=[seed], guidance=plan.guider_guidance, reporter=reporter)
         if isinstance(frames, CineletError):
             raise frames
         reporter.end_run()
@@ -100,8 +103,7 @@ def run_together(
             arguments[name] = [plan.arguments[name] for plan in plans]
     seeds = [plan.seed for plan in plans]
     used = _as(classes[first.task], pipeline)
-    with _accelerated(acceleration, used, arguments, guidance=first.guider_guidance):
-        clips = _call(used, arguments, seeds=seeds, guidance=first.guider_guidance, reporter=reporter)
+    clips = _call(used, arguments, acceleration, seeds=seeds, guidance=first.guider_guidance, reporter=reporter)
     reporter.end_run()
     return clips
 
@@ -129,7 +131,10 @@ def _as(cls: type, pipeline: Any) -> Any:
     # Not `from_pipe`: it casts the shared weights, those that must stay in float32 among them.
     parts = {**pipeline.config, **pipeline.components}
     names = inspect.signature(cls).parameters
-    return cls(**{name: parts[name] for name in names if name in parts})
+    other = cls(**{name: parts[name] for name in names if name in parts})
+    # By these it knows after its run which of the parts are to leave the device.
+    vars(other).update({name: value for name, value in vars(pipeline).items() if name in _OFFLOAD})
+    return other
 
 
 def _continuation(
@@ -156,15 +161,23 @@ def _image_argument(cls: type) -> str:
 
 
 def _call(
-    pipeline: Any, arguments: dict[str, Any], *, seeds: Sequence[int], guidance: float | None, reporter: StepReporter
+    pipeline: Any,
+    arguments: dict[str, Any],
+    acceleration: Acceleration | None,
+    *,
+    seeds: Sequence[int],
+    guidance: float | None,
+    reporter: StepReporter,
 ) -> Sequence[Clip | CineletError]:
     """Run the pipeline once, and return a clip for each seed."""
     import torch
 
     name = type(pipeline).__name__
     try:
+        fast = _accelerated(acceleration, pipeline, arguments, guidance=guidance)
         prepared = _prepared(pipeline, seeds=seeds, guidance=guidance, reporter=reporter)
-        with prepared as generator, torch.inference_mode():
+        # Not in inference mode: weights that are brought to the device in it could take no LoRA afterwards.
+        with fast, prepared as generator, torch.no_grad():
             output = pipeline(**arguments, generator=generator, output_type="np")
     except CineletError as error:
         # Its frames hold the tensors of the run, and whoever keeps the error would keep those.
@@ -175,8 +188,6 @@ def _call(
         if is_out_of_memory(error):
             message = "The device's memory is full; use a smaller size, fewer frames or a smaller model"
             raise DeviceFullError(message, reporter.stage) from error
-        if is_device_lost(error):
-            raise DeviceLostError(_line_of(error)) from error
         raise ProcessingError(f"{name} failed: {_line_of(error)}", "denoising") from error
     # Those that make one clip at a time call it `video`.
     clips = output.frames if hasattr(output, "frames") else [output.video]
@@ -201,12 +212,17 @@ def _clip_of(output: Any, name: str) -> Clip | CineletError:
     return rounded
 
 
+def _draws_on(pipeline: Any) -> Any:
+    """Return the device that random numbers come from: the processor, whose are the same beside every device."""
+    return pipeline._execution_device if family_of(type(pipeline).__name__).draws_on_device else "cpu"  # noqa: SLF001
+
+
 @contextmanager
 def _prepared(pipeline: Any, *, seeds: Sequence[int], guidance: float | None, reporter: StepReporter) -> Iterator[Any]:
     """Put bar, guidance and random numbers in place, and back afterwards; yields the generator, a list for several."""
     import torch
 
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     before = dict(vars(pipeline))
     pipeline.progress_bar = reporter.bar
     # A copy: some schedulers keep the last steps' tensors, which would stay in memory after the run.
@@ -219,7 +235,7 @@ def _prepared(pipeline: Any, *, seeds: Sequence[int], guidance: float | None, re
             torch.manual_seed(seeds[0])
             if guidance is not None and getattr(pipeline, "guider", None) is not None:
                 pipeline.guider = pipeline.guider.new(guidance_scale=guidance)
-            generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+            generators = [torch.Generator(_draws_on(pipeline)).manual_seed(seed) for seed in seeds]
             yield generators if len(generators) > 1 else generators[0]
     finally:
         # Whatever a run notes on its pipeline, as its last step.

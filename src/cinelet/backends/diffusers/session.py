@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -73,7 +74,13 @@ class Job:
     def working(self, precision: Precision) -> Working:
         """Estimate what its run needs beside the weights of the model: its own, and those of its LoRAs."""
         frames = max(window.frames for window in self.plan.windows)
-        own = working_of(self.folder, size=self.plan.size, frames=frames, float_bytes=precision.float_bytes)
+        own = working_of(
+            self.folder,
+            size=self.plan.size,
+            frames=frames,
+            float_bytes=precision.float_bytes,
+            decoder_bytes=precision.bytes_of("vae"),
+        )
         return own.beside(sum(file.tensor_bytes for _, file in self.loras))
 
 
@@ -107,7 +114,7 @@ class Session:
         """Load a model, or note that it was used, when nothing runs. Blocks; raises `CineletError`s."""
 
         def loaded() -> LoadedModel:
-            with quiet_libraries(), self.models.lease(folder) as model:
+            with quiet_libraries(), devices.at_work(self.models.device), self.models.lease(folder) as model:
                 return self.models.facts_of(model)
 
         return self._turns.call(loaded, check=context.check)
@@ -120,7 +127,7 @@ class Session:
         self._turns.close()
 
     def _run(self, turn: Turn[Job, Outcome]) -> None:
-        with quiet_libraries():
+        with quiet_libraries(), devices.at_work(self.models.device):
             try:
                 lowered = self._attempt(turn)
             except RankLostError:
@@ -195,6 +202,7 @@ class Session:
         plans = [turn.work.plan for turn in turns]
         acceleration = Acceleration(job.speed, device=self.models.device, videos=len(turns), group=self._group_of(job))
         contexts = [turn.work.context for turn in turns]
+        reporter.settle = functools.partial(devices.synchronize, self.models.device)
         reporter.observe = self._glimpses.observer(loaded.pipeline, contexts, size=job.plan.size)
         with self._loras.applied(loaded.pipeline, job.loras) as told, devices.peak_of(self.models.device) as peak:
             clips: Sequence[running.Clip | CineletError] = (
