@@ -134,7 +134,7 @@ def _most(work: Callable[[], Any]) -> int:
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_iter
 
-    class Counted(TorchDispatchMode):
+    class Counted(TorchDispatchMode):  # type: ignore[misc]
         now = most = 0
 
         def __init__(self) -> None:

@@ -173,8 +173,16 @@ def durable_jobs(config: Config | None = None, *, max_connections: int | None = 
 
 def batch_size(config: Config) -> int:
     """Return how many videos of one model are made in one run: more than one only where that is faster."""
-    on_gpu = (config.cinelet_device or "").startswith(("cuda", "xpu"))
+    named = config.cinelet_device
+    on_gpu = count_gpus(config) > 0 if named is None else named.startswith(("cuda", "xpu"))
     return config.cinelet_batch_size or (BATCH_ON_GPU if on_gpu else 1)
+
+
+def count_gpus(config: Config) -> int:
+    """Return how many GPUs of NVIDIA models could run on here, without loading PyTorch."""
+    from cinelet.backends.diffusers import devices
+
+    return devices.count_gpus(config.cuda_visible_devices)
 
 
 def queue_of(model: ModelReference, config: Config) -> str:

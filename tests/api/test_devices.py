@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from cinelet.api import devices
 from cinelet.api.devices import local_devices
 from cinelet.api.supervisor import worker_commands
+from cinelet.assembly import batch_size
+from cinelet.backends.diffusers import devices
 from cinelet.config import Config
 
 
@@ -36,7 +37,28 @@ def test_the_devices_are_those_that_pytorch_would_see(  # noqa: PLR0917  (each r
     for name in files:
         (tmp_path / name).touch()
     monkeypatch.setattr(devices, "version", lambda _: torch)
-    assert local_devices(Config(**settings), files=tmp_path) == found
+    monkeypatch.setattr(devices, "_DEVICE_FILES", tmp_path)
+    assert local_devices(Config(**settings)) == found
+
+
+@pytest.mark.parametrize(
+    ("files", "settings", "size"),
+    [
+        (["nvidia0"], {}, 4),
+        ([], {}, 1),
+        (["nvidia0"], {"cinelet_device": "cpu"}, 1),
+        ([], {"cinelet_device": "cuda:1"}, 4),
+        (["nvidia0"], {"cinelet_batch_size": 2}, 2),
+    ],
+)
+def test_a_gpu_makes_several_videos_at_once_whether_it_is_named_or_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: list[str], settings: Any, size: int
+) -> None:
+    for name in files:
+        (tmp_path / name).touch()
+    monkeypatch.setattr(devices, "version", lambda _: "2.13.0")
+    monkeypatch.setattr(devices, "_DEVICE_FILES", tmp_path)
+    assert batch_size(Config(**settings)) == size
 
 
 def test_each_device_has_a_worker_and_remote_models_have_one() -> None:

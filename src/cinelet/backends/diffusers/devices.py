@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ _CGROUPS = (
 )
 
 
+_DEVICE_FILES = Path("/dev")
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
 """What PyTorch says, on a processor and on a GPU, and what the libraries of a GPU say."""
 
@@ -50,6 +51,19 @@ def _usable() -> list[str]:
 
     found = [f"cuda:{number}" for number in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     return [*found, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+
+
+def count_gpus(visible: str | None) -> int:
+    """Return how many GPUs of NVIDIA PyTorch would find, without loading it. visible: of `CUDA_VISIBLE_DEVICES`."""
+    try:
+        if version("torch").endswith("+cpu"):
+            return 0
+    except PackageNotFoundError:
+        return 0
+    if visible is None:
+        return len(list(_DEVICE_FILES.glob("nvidia[0-9]*")))
+    # Whoever names devices there lets PyTorch see those alone, and count them anew.
+    return len([name for name in visible.split(",") if name.strip() not in {"", "-1"}])
 
 
 def device_without_torch(wanted: str | None) -> str | None:
