@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from diffusers import WanTransformer3DModel
+from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from diffusers.hooks import context_parallel as hooks
 from diffusers.models import attention_dispatch
 from diffusers.models._modeling_parallel import gather_size_by_comm
@@ -158,8 +158,9 @@ def test_a_process_that_is_killed_in_the_midst_costs_a_second_try_and_no_frame(
     assert ranks() == []
 
 
+@pytest.mark.parametrize("decoded", [True, False])
 def test_a_process_that_is_lost_after_its_last_call_costs_a_second_try_as_well(
-    benches: Any, tiny_pipeline: TinyPipeline, monkeypatch: pytest.MonkeyPatch
+    benches: Any, tiny_pipeline: TinyPipeline, monkeypatch: pytest.MonkeyPatch, *, decoded: bool
 ) -> None:
     """On a GPU what it had to compute in that call may not have been."""
     model = tiny_pipeline("wan_t2v")
@@ -173,7 +174,16 @@ def test_a_process_that_is_lost_after_its_last_call_costs_a_second_try_as_well(
         if progress.stage is Stage.DENOISING and progress.step == STEPS:
             started[0].process.kill()
             started[0].process.wait()
+            if not decoded and not aborted:
+                aborted.append(True)
+                once.setattr(AutoencoderKLWan, "decode", abort)
 
+    def abort(*_: Any, **__: Any) -> None:
+        once.undo()
+        raise RuntimeError("the collective was aborted")
+
+    aborted: list[bool] = []
+    once = pytest.MonkeyPatch()
     video, frames = bench.generate("balanced", kill_at_the_end, num_inference_steps=STEPS)
     assert len(started) == 1
     assert np.array_equal(frames, alone)
