@@ -118,6 +118,12 @@ def test_attention_that_knows_one_program_is_given_no_other(tiny_pipeline: TinyP
     assert exchanged("flex", pipeline) == {"attn1", "attn2"}
 
 
+def test_masks_that_a_program_would_take_another_way_round_are_not_given_to_it(tiny_pipeline: TinyPipeline) -> None:
+    pipeline = load(tiny_pipeline("kandinsky6"))
+    assert "cannot leave out" in str(attention.why_not("flex", pipeline, device="cpu"))
+    assert attention.why_not("math", pipeline, device="cpu") is None
+
+
 def test_a_program_that_takes_masks_computes_with_them(bench: Make) -> None:
     case = bench("hunyuan_video", attention="flex")
     video, frames = case.generate("balanced", num_inference_steps=2)

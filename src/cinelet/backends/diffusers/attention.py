@@ -18,6 +18,8 @@ _WITHOUT_JOINT_MASKS = _WITHOUT_MASKS | {"xformers"}
 """Those that cannot use the mask of prompt and video in one sequence: xformers would add its yes and no as 1 and 0."""
 _MASKS_BATCHES = frozenset({"HunyuanVideoFramepackTransformer3DModel"})
 """Networks that mask where several videos are made at once, which they are not of these."""
+_FLAT_MASKS = frozenset({"Kandinsky6Transformer3DModel"})
+"""Networks whose masks are [batch, keys], which diffusers' flex takes for [batch, queries]."""
 _READS_PROMPT = "attn2"
 """How the paths of attention to the prompt end, where it is apart from that among the parts of the video."""
 _CHOICE = "_attention_backend"
@@ -78,6 +80,8 @@ def _suits(name: str, network: Any, path: str, processor: Any) -> bool:
     only = getattr(processor, "_SUPPORTED_BACKENDS", None)  # AnyFlow's has masks of a kind that one program knows
     if only is not None:
         return name in only
+    if name == "flex" and type(network).__name__ in _FLAT_MASKS:
+        return False
     if path.endswith(_READS_PROMPT):
         return name not in _WITHOUT_MASKS
     return name not in _WITHOUT_JOINT_MASKS or not _has_joint_masks(network)
