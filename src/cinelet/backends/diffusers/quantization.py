@@ -34,7 +34,7 @@ def loading_options(folder: ModelFolder, *, device: str) -> dict[str, Any]:
             why = f"this GPU computes no fp8 (it is of generation {capability[0]}.{capability[1]}, and 8.9 is needed)"
             raise ValidationError(f"CINELET_QUANTIZATION=fp8 cannot be used: {why}", {"CINELET_QUANTIZATION": why})
     kind = Int8WeightOnlyConfig if folder.quantization == "int8" else Float8WeightOnlyConfig
-    # Else torchao would set how the whole process compiles, and the blocks of every other model with it.
+    # Else torchao would set how whatever comes after in this thread is compiled, which takes far longer then.
     chosen = diffusers.TorchAoConfig(kind(set_inductor_config=False))
     mapping = dict.fromkeys(names, chosen)
     return {"quantization_config": diffusers.PipelineQuantizationConfig(quant_mapping=mapping)}
