@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from cinelet.backends.diffusers import SpeedSettings
+from cinelet.backends.diffusers import SpeedSettings, step_cache
 from cinelet.domain.errors import GenerationCancelledError, ProcessingError
 from cinelet.domain.progress import Stage
 from tests.backends.diffusers.fast_runs import Bench, changes, plain_frames, traces
@@ -80,6 +81,26 @@ def test_a_cache_that_the_operator_names_changes_a_video_and_leaves_nothing(
     assert (again == cached).all(), "the cache began with what an earlier run left"
     assert (after == exact).all()
     assert traces(case.pipeline) == []
+
+
+def test_a_cache_waits_for_the_device_once_a_step() -> None:
+    class Timestep:
+        def __init__(self, number: int) -> None:
+            self.number, self.asked = number, 0
+
+        def __int__(self) -> int:
+            self.asked += 1
+            return self.number
+
+    pipeline = SimpleNamespace(current_timestep=None)
+    now = step_cache._clock(pipeline)
+    assert now() == 0
+    for number in (900, 0, 900):
+        pipeline.current_timestep = step = Timestep(number)
+        assert [now(), now(), now()] == [number] * 3
+        assert step.asked == 1
+    pipeline.current_timestep = None
+    assert now() == 0
 
 
 @pytest.mark.parametrize(
@@ -157,25 +178,6 @@ def test_a_fast_video_that_fails_leaves_nothing(bench: Make, monkeypatch: pytest
     assert traces(pipeline) == []
     _, after = case.generate("exact")
     assert (after == exact).all()
-
-
-def test_attention_by_another_program_is_used_and_put_back(bench: Make) -> None:
-    case = bench("wan_t2v", attention="math")
-    _, exact = case.generate("exact")
-    video, other = case.generate("balanced")
-    assert video.applied["speed"] == {"quality": "balanced", "attention": "math"}
-    assert abs(other.astype(int) - exact).max() <= 2
-    assert traces(case.pipeline) == []
-
-
-@pytest.mark.parametrize(
-    ("model", "attention", "why"),
-    [("wan_t2v", "cudnn", "CUDA only"), ("cogvideox", "math", "cannot be exchanged")],
-)
-def test_attention_that_cannot_be_is_an_adjustment(bench: Make, model: str, attention: str, why: str) -> None:
-    video, _ = bench(model, attention=attention).generate("balanced")
-    assert why in changes(video)["attention"].reason
-    assert "attention" not in video.applied["speed"]
 
 
 @pytest.mark.parametrize("model", ["wan_t2v", "ltx", "text_to_video_sd"])

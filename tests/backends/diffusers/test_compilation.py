@@ -62,8 +62,10 @@ def test_a_block_that_cannot_be_compiled_runs_as_it_is_and_the_result_says_so(
     case: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, exact = case.generate("exact")
+    tries: list[Any] = []
 
-    def broken(*_: Any) -> Any:
+    def broken(*tried: Any) -> Any:
+        tries.append(tried)
         raise FileNotFoundError("no C compiler")
 
     monkeypatch.setattr(compilation, "compiled", partial(compilation.compiled, backend=broken))
@@ -72,6 +74,13 @@ def test_a_block_that_cannot_be_compiled_runs_as_it_is_and_the_result_says_so(
     assert (frames == exact).all()
     assert "no C compiler" in changes(video)["compile"].reason
     assert video.applied["speed"] == {"quality": "balanced"}
+    assert len(tries) == 1
+    later, frames = case.generate("balanced")
+    assert (frames == exact).all()
+    assert changes(later)["compile"] == changes(video)["compile"]
+    assert later.applied["speed"] == {"quality": "balanced"}
+    assert "compiling" not in later.timings
+    assert len(tries) == 1, "what failed once is not tried for each video"
 
 
 def test_a_model_without_known_blocks_says_so(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,11 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import torch
+from diffusers import AutoencoderKLWan, WanTransformer3DModel
+from diffusers.hooks import context_parallel as hooks
+from diffusers.models import attention_dispatch
+from diffusers.models._modeling_parallel import gather_size_by_comm
 
 from cinelet.backends.diffusers import SpeedSettings, context_group
 from cinelet.backends.diffusers.context_group import ContextGroup, devices_of
@@ -67,6 +73,55 @@ def test_two_processes_make_the_frames_that_one_does(benches: Any, tiny_pipeline
     assert np.array_equal(exact[1], alone[1])
 
 
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """List what this process tells the others of the size of its parts."""
+    sizes: list[int] = []
+
+    def telling(size: int, group: Any) -> list[int]:
+        sizes.append(size)
+        return gather_size_by_comm(size, group)
+
+    for module in (attention_dispatch, hooks):
+        monkeypatch.setattr(module, "gather_size_by_comm", telling)
+    return sizes
+
+
+@pytest.mark.parametrize("name", ["wan_t2v", "ltx"])
+def test_processes_whose_parts_are_as_large_do_not_tell_each_other(
+    benches: Any, tiny_pipeline: TinyPipeline, told: list[int], name: str
+) -> None:
+    video, _ = benches(tiny_pipeline(name)).generate("balanced", num_inference_steps=STEPS)
+    assert video.applied["speed"]["context_parallel"] == 2
+    assert told == []
+
+
+def test_heads_that_do_not_divide_evenly_make_the_same_frames(
+    benches: Any, tiny_pipeline: TinyPipeline, told: list[int], tmp_path: Path
+) -> None:
+    model = shutil.copytree(tiny_pipeline("wan_t2v"), tmp_path / "three-heads")
+    config = WanTransformer3DModel.load_config(model / "transformer")
+    torch.manual_seed(0)
+    WanTransformer3DModel.from_config({**config, "num_attention_heads": 3}).save_pretrained(model / "transformer")
+    alone = benches(model, SpeedSettings()).generate("balanced", num_inference_steps=STEPS)[1]
+    video, frames = benches(model).generate("balanced", num_inference_steps=STEPS)
+    assert video.applied["speed"]["context_parallel"] == 2
+    assert np.abs(frames.astype(int) - alone).max() <= 1
+    assert told
+
+
+def test_a_number_of_tokens_that_processors_cannot_share_is_computed_by_one(
+    benches: Any, tiny_pipeline: TinyPipeline, told: list[int]
+) -> None:
+    """gloo gathers parts of one size only, where NCCL gathers any."""
+    fields = {"num_inference_steps": STEPS, "width": 48, "height": 48}
+    alone = benches(tiny_pipeline("wan_t2v"), SpeedSettings()).generate("balanced", **fields)[1]
+    video, frames = benches(tiny_pipeline("wan_t2v")).generate("balanced", **fields)
+    assert told, "45 tokens"
+    assert "context_parallel" in changes(video)
+    assert np.array_equal(frames, alone)
+
+
 def picture() -> bytes:
     import io
 
@@ -101,6 +156,40 @@ def test_a_process_that_is_killed_in_the_midst_costs_a_second_try_and_no_frame(
     again, _ = bench.generate("balanced", num_inference_steps=STEPS)
     assert "context_parallel" in changes(again), "what was lost once is not tried for each video"
     assert ranks() == []
+
+
+@pytest.mark.parametrize("decoded", [True, False])
+def test_a_process_that_is_lost_after_its_last_call_costs_a_second_try_as_well(
+    benches: Any, tiny_pipeline: TinyPipeline, monkeypatch: pytest.MonkeyPatch, *, decoded: bool
+) -> None:
+    """On a GPU what it had to compute in that call may not have been."""
+    model = tiny_pipeline("wan_t2v")
+    alone = benches(model, SpeedSettings()).generate("balanced", num_inference_steps=STEPS)[1]
+    started: list[Any] = []
+    start = context_group._started
+    monkeypatch.setattr(context_group, "_started", lambda device: started.append(start(device)) or started[-1])
+    bench = benches(model)
+
+    def kill_at_the_end(progress: Progress) -> None:
+        if progress.stage is Stage.DENOISING and progress.step == STEPS:
+            started[0].process.kill()
+            started[0].process.wait()
+            if not decoded and not aborted:
+                aborted.append(True)
+                once.setattr(AutoencoderKLWan, "decode", abort)
+
+    def abort(*_: Any, **__: Any) -> None:
+        once.undo()
+        raise RuntimeError("the collective was aborted")
+
+    aborted: list[bool] = []
+    once = pytest.MonkeyPatch()
+    video, frames = bench.generate("balanced", kill_at_the_end, num_inference_steps=STEPS)
+    assert len(started) == 1
+    assert np.array_equal(frames, alone)
+    assert "the model on cpu ended: exit code -9" in changes(video)["context_parallel"].reason
+    assert "context_parallel" not in video.applied["speed"]
+    assert (ranks(), traces(bench.pipeline)) == ([], [])
 
 
 def test_a_cancelled_run_leaves_the_processes_ready_for_the_next(benches: Any, tiny_pipeline: TinyPipeline) -> None:

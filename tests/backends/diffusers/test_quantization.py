@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from safetensors.torch import load_file
 from cinelet.backends.diffusers import SpeedSettings
 from cinelet.backends.diffusers.devices import bytes_of
 from cinelet.backends.diffusers.model_folder import open_folder
+from cinelet.backends.diffusers.quantization import loading_options
 from cinelet.backends.diffusers.tensors import footprint
-from cinelet.domain.errors import ModelUnsupportedError
+from cinelet.domain.errors import ModelUnsupportedError, ValidationError
 from tests.backends.diffusers.fast_runs import Bench, changes
 from tests.conftest import TinyPipeline
 
@@ -51,6 +53,31 @@ def test_fast_runs_on_smaller_weights_and_exact_on_the_plain_ones(bench: Any, ki
     balanced, after = case.generate("balanced")
     assert "quantization" not in balanced.applied["speed"]
     assert (after == exact).all()
+
+
+@pytest.mark.parametrize("kind", ["int8", "fp8"])
+def test_quantizing_leaves_alone_how_blocks_are_compiled(
+    bench: Any, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torchao = pytest.importorskip("torchao.quantization.utils")
+    calls: list[bool] = []
+    # PyTorch keeps what this sets by thread, where a test would not see it.
+    monkeypatch.setattr(torchao, "recommended_inductor_config_setter", lambda: calls.append(True))
+    video, _ = bench(None, quantization=kind, step_cache="off").generate("fast", num_inference_steps=2)
+    assert video.applied["speed"]["quantization"] == kind
+    assert not calls
+
+
+def test_fp8_is_refused_by_the_device_that_the_model_is_for(
+    tiny_pipeline: TinyPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torchao")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", {"cuda:0": (9, 0), "cuda:1": (8, 0)}.__getitem__)
+    folder = replace(open_folder(tiny_pipeline("wan_t2v"), "local:./model"), quantization="fp8")
+    assert loading_options(folder, device="cuda:0")
+    assert loading_options(folder, device="cpu")
+    with pytest.raises(ValidationError, match=r"it is of generation 8\.0, and 8\.9 is needed"):
+        loading_options(folder, device="cuda:1")
 
 
 @pytest.fixture

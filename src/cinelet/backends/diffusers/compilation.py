@@ -25,12 +25,16 @@ class CompileLog:
 
 
 class CompiledBlock:
-    """Stands in for a block's `forward`: the compiled form, or the plain one where that cannot be made."""
+    """Stands in for a block's `forward`: the compiled form, or the plain one where that cannot be made.
+
+    log: of the run that it is used in. failure: why it could not be compiled, which is not tried again.
+    """
 
     def __init__(self, block: Any, options: dict[str, Any]) -> None:
         import torch
 
         self.log = CompileLog()
+        self.failure: str | None = None
         self._plain = block.forward
         self._compiled = torch.compile(block.forward, **options)
 
@@ -45,7 +49,8 @@ class CompiledBlock:
             output = self._compiled(*arguments, **named)
         except TorchDynamoException as error:
             cause = getattr(error, "inner_exception", error)
-            self.log.failure = f"{type(cause).__name__}: {(str(cause).splitlines() or [''])[0]:.200}"
+            self.failure = f"{type(cause).__name__}: {(str(cause).splitlines() or [''])[0]:.200}"
+            self.log.failure = self.failure
             output = self._plain(*arguments, **named)
         if _graphs() != graphs or self.log.failure is not None:
             self.log.seconds += time.monotonic() - began
@@ -76,6 +81,7 @@ def compiled(pipeline: Any, log: CompileLog, **options: Any) -> Iterator[None]:
                 kept = CompiledBlock(block, options)
                 vars(block)[_KEPT] = kept
             kept.log = log
+            log.failure = log.failure or kept.failure
             block.forward = kept
         with config.patch(recompile_limit=MAX_FORMS):
             yield

@@ -98,12 +98,21 @@ class ContextGroup:
 
     @contextmanager
     def sharing(self, pipeline: Any) -> Iterator[None]:
-        """Have all ranks compute the pipeline's networks until the end of the block; raises `RankLostError` therein."""
+        """Have all ranks compute the pipeline's networks until the end of the block; raises `RankLostError`."""
+        import torch
+
         with ExitStack() as stack:
             for name, network in denoisers(pipeline).items():
                 stack.enter_context(context_parallel.shared(network, self._config))
                 stack.enter_context(_calling(network, self._by_all(name, network, first=_first(pipeline))))
-            yield
+            try:
+                yield
+            except ProcessingError as error:  # as of what a call returned before its rank was lost
+                self._check(_first(pipeline), error)
+                raise
+            if self.devices[0].startswith("cuda"):
+                torch.cuda.synchronize(self.devices[0])
+            self._check(_first(pipeline))
 
     def forget(self, pipeline: Any) -> None:
         """End the other processes if it is this pipeline's networks that they have."""
@@ -132,6 +141,13 @@ class ContextGroup:
         if self._folder is not None:
             self._folder.cleanup()
         self._ranks, self._network, self._config, self._folder = [], None, None, None
+
+    def _check(self, first: Any, cause: Exception | None = None) -> None:
+        """Raise `RankLostError` where a rank has ended: on a GPU, calls that returned may not have been computed."""
+        lost = next((lost for rank in self._ranks if (lost := rank.lost()) is not None), None)
+        if lost is not None:
+            self._give_up(first, str(lost))
+            raise lost from cause
 
     def _give_up(self, first: Any, why: str) -> None:
         """Share a network, and those beside it, no more."""

@@ -7,7 +7,8 @@ than what they mask. Here the prompt is whole in every process, and a network is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,7 +46,7 @@ def make_config(ranks: int, rank: int, device: str) -> Any:
     from diffusers.models._modeling_parallel import ContextParallelConfig, ParallelConfig
     from torch.distributed.device_mesh import init_device_mesh
 
-    # Any number of tokens, and of heads, whatever it divides by.
+    # Any number of tokens, and of heads, whatever it divides by; where both divide evenly, `shared` sets it to False.
     context = ContextParallelConfig(ulysses_degree=ranks, ulysses_anything=True)
     mesh = init_device_mesh(torch.device(device).type, (1, ranks), mesh_dim_names=context.mesh_dim_names)
     config = ParallelConfig(context_parallel_config=context)
@@ -65,17 +66,43 @@ def shared(network: Any, config: Any) -> Iterator[None]:
         for path, module in network.named_modules()
         if hasattr(getattr(module, "processor", None), _SHARED) and not path.endswith(_READS_PROMPT)
     ]
+    asked = network.register_forward_pre_hook(_dividing(config.context_parallel_config), with_kwargs=True)
     try:
         for processor in processors:
             setattr(processor, _SHARED, config)
         apply_context_parallel(network, config.context_parallel_config, plan)
         yield
     finally:
+        asked.remove()
         remove_context_parallel(network, plan)
         for module in plain:
             vars(module).pop("forward", None)  # the class's own, which the hooks leave there
         for processor in processors:
             setattr(processor, _SHARED, None)
+
+
+def _dividing(context: Any) -> Callable[..., None]:
+    """Return what chooses before each call of a network how it is shared: diffusers looks at `context` in the call.
+
+    Where heads and tokens divide evenly, the parts are as large in all processes. Otherwise these tell each other how
+    large theirs are, several times in each attention, and a GPU is waited for each time. All choose alike: they have
+    the same network and are given the same arguments.
+    """
+
+    def choose(network: Any, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> None:
+        states = options["hidden_states"] if "hidden_states" in options else arguments[0]
+        heads = int(network.config.num_attention_heads)
+        ranks = context.ulysses_degree
+        context.ulysses_anything = bool(heads % ranks or _tokens(network, states) % ranks)
+
+    return choose
+
+
+def _tokens(network: Any, states: Any) -> int:
+    """Return how many tokens a network computes of latents: [batch, tokens, ...] or [batch, channels, time, y, x]."""
+    if states.ndim == 3:
+        return int(states.shape[1])
+    return math.prod(size // part for size, part in zip(states.shape[2:], network.config.patch_size, strict=True))
 
 
 def _plan(network: Any) -> dict[str, Any]:

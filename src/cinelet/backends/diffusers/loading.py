@@ -68,7 +68,7 @@ def _load(
         variant=folder.variant,
         dtype=dtypes if precision.exact else precision.of(""),
         **settings,
-        **loading_options(folder),
+        **loading_options(folder, device=device),
         **{**encoders, **dict.fromkeys(readers), **networks, **shared},
     )
     for module in pipeline.components.values():

@@ -16,8 +16,11 @@ QUANTIZED_BYTES = 1
 _LEAST_CAPABILITY_OF_FP8 = (8, 9)
 
 
-def loading_options(folder: ModelFolder) -> dict[str, Any]:
-    """Return what `from_pretrained` is to be told so that the networks are quantized as the folder's choice says."""
+def loading_options(folder: ModelFolder, *, device: str) -> dict[str, Any]:
+    """Return what `from_pretrained` is to be told so that the networks are quantized as the folder's choice says.
+
+    device: that the model is for.
+    """
     names = [name for name in NETWORKS if name in folder.components and gguf_of(folder.path / name) is None]
     if folder.quantization is None or not names:
         return {}
@@ -25,13 +28,14 @@ def loading_options(folder: ModelFolder) -> dict[str, Any]:
     import torch
     from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig
 
-    if folder.quantization == "fp8" and torch.cuda.is_available():
-        capability = torch.cuda.get_device_capability()
+    if folder.quantization == "fp8" and device.startswith("cuda"):
+        capability = torch.cuda.get_device_capability(device)
         if capability < _LEAST_CAPABILITY_OF_FP8:
             why = f"this GPU computes no fp8 (it is of generation {capability[0]}.{capability[1]}, and 8.9 is needed)"
             raise ValidationError(f"CINELET_QUANTIZATION=fp8 cannot be used: {why}", {"CINELET_QUANTIZATION": why})
     kind = Int8WeightOnlyConfig if folder.quantization == "int8" else Float8WeightOnlyConfig
-    chosen = diffusers.TorchAoConfig(kind())
+    # Else torchao would set how whatever comes after in this thread is compiled, which takes far longer then.
+    chosen = diffusers.TorchAoConfig(kind(set_inductor_config=False))
     mapping = dict.fromkeys(names, chosen)
     return {"quantization_config": diffusers.PipelineQuantizationConfig(quant_mapping=mapping)}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -167,9 +167,6 @@ def _config(name: str, run: Run, network: Any) -> Any:
     import diffusers
     import torch
 
-    def now() -> int:
-        return int(run.pipeline.current_timestep or 0)
-
     match name:
         case "first-block":
             return diffusers.FirstBlockCacheConfig(threshold=FIRST_BLOCK_THRESHOLD)
@@ -188,12 +185,26 @@ def _config(name: str, run: Run, network: Any) -> Any:
             return diffusers.PyramidAttentionBroadcastConfig(
                 spatial_attention_block_skip_range=2,
                 cross_attention_block_skip_range=2,
-                current_timestep_callback=now,
+                current_timestep_callback=_clock(run.pipeline),
             )
         case _:
             return diffusers.FasterCacheConfig(
                 tensor_format=_FASTERCACHE_LAYOUTS[type(network).__name__],
                 is_guidance_distilled=not run.guided,
                 attention_weight_callback=lambda _: 0.3,
-                current_timestep_callback=now,
+                current_timestep_callback=_clock(run.pipeline),
             )
+
+
+def _clock(pipeline: Any) -> Callable[[], int]:
+    """Return what tells the timestep that is running. Each attention asks, and the device is waited for once a step."""
+    step, number = None, 0
+
+    def now() -> int:
+        nonlocal step, number
+        if pipeline.current_timestep is not step:
+            step = pipeline.current_timestep
+            number = 0 if step is None else int(step)
+        return number
+
+    return now
