@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -266,12 +265,12 @@ def test_a_device_that_is_not_there_is_named_and_nothing_waits_for_it(
     from diffusers import DiffusionPipeline
 
     pipeline = DiffusionPipeline.from_pretrained(tiny_pipeline("wan_t2v"))
-    began = time.monotonic()
+    # Whoever waited for it would wait until the test is ended.
+    monkeypatch.setattr(context_group, "START_SECONDS", 3600.0)
     group = ContextGroup(["cpu", "cuda:7"])
     why = group.why_not(pipeline)
     assert why is not None
     assert "the model on cuda:7 ended: " in why
-    assert time.monotonic() - began < context_group.START_SECONDS / 2
     monkeypatch.setattr(group, "_start", pytest.fail)
     assert group.why_not(pipeline) == why, "it is not tried for each video"
     assert ranks() == []
