@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from cinelet.backends.diffusers import SpeedSettings, layer_offload, model_cache, step_cache
+from cinelet.backends.diffusers import SpeedSettings, devices, layer_offload, model_cache, step_cache
 from cinelet.backends.diffusers.acceleration import Acceleration
 from cinelet.backends.diffusers.loading import load
 from cinelet.backends.diffusers.model_folder import open_folder
@@ -77,9 +77,18 @@ def test_layers_are_pinned_once_where_the_machine_has_room_for_it(
     tensors = [tensor for part in parts for tensor in (*part.parameters(), *part.buffers()) if tensor.nbytes]
     blocks = sum(2 ** int(np.ceil(np.log2(tensor.nbytes))) for tensor in tensors)
     free = blocks + layer_offload.LEAST_RESERVE_BYTES
-    monkeypatch.setattr(layer_offload, "host_free_bytes", lambda: free if much else free - 1)
+    monkeypatch.setattr(devices, "host_free_bytes", lambda: free if much else free - 1)
     loaded(tiny_pipeline("wan_t2v"), Offload.GROUP)
     assert {asked["low_cpu_mem_usage"] for asked in traffic.asked} == {not much}
+
+
+def test_memory_that_was_pinned_is_given_back_with_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[str] = []
+    monkeypatch.setattr(devices, "give_back", lambda: given.append("memory"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "empty_host_cache", lambda: given.append("pinned"))
+    layer_offload.give_back()
+    assert given == ["memory", "pinned"], "what uses it must be gone before"
 
 
 def test_what_diffusers_cannot_bring_by_layers_stays_whole(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
-from cinelet.backends.diffusers.devices import host_free_bytes
+from cinelet.backends.diffusers import devices
 
 LEAST_RESERVE_BYTES = 512 * 1024**2
 """Of a memory, left to others."""
@@ -51,12 +52,14 @@ def is_followed(network: Any) -> bool:
     return registry is not None and registry.get_hook("lazy_prefetch_group_offloading") is not None
 
 
-def unpin() -> None:
-    """Return pinned memory that no model uses any more to the machine; PyTorch keeps it otherwise."""
+def give_back() -> None:
+    """Return the memory of what was dropped, and what of it was pinned, which PyTorch keeps otherwise."""
     import torch
 
+    devices.give_back()
     if torch.cuda.is_available() and _can_unpin():
-        torch.accelerator.empty_host_cache()
+        with suppress(torch.AcceleratorError):  # A device that is lost takes nothing back.
+            torch.accelerator.empty_host_cache()
 
 
 def _can_unpin() -> bool:
@@ -75,7 +78,7 @@ def _can_pin(pipeline: Any, whole: set[str]) -> bool:
         for tensor in (*part.parameters(), *part.buffers())
         if tensor.nbytes
     )
-    return _can_unpin() and needed <= host_free_bytes() - LEAST_RESERVE_BYTES
+    return _can_unpin() and needed <= devices.host_free_bytes() - LEAST_RESERVE_BYTES
 
 
 def _can_be_brought(part: Any) -> bool:

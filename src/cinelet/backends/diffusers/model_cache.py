@@ -13,7 +13,7 @@ from typing import Any
 
 from cinelet.backends.diffusers import devices
 from cinelet.backends.diffusers.families import family_of
-from cinelet.backends.diffusers.layer_offload import LEAST_RESERVE_BYTES, unpin
+from cinelet.backends.diffusers.layer_offload import LEAST_RESERVE_BYTES, give_back
 from cinelet.backends.diffusers.loading import load
 from cinelet.backends.diffusers.model_folder import INDEX_NAME, ModelFolder
 from cinelet.backends.diffusers.placement import Offload, Placement, choose, refusal, tile
@@ -150,7 +150,7 @@ class ModelCache:
                 return
             for loaded in list(self._models.values()):
                 self._forget(loaded)
-            _give_back()
+            give_back()
 
     def condition(self) -> Condition:
         """Return what is loaded, and the device with its memory; from any thread."""
@@ -293,7 +293,7 @@ class ModelCache:
     def _drop(self, loaded: Loaded) -> None:
         self._forget(loaded)
         if not loaded.leases:
-            _give_back()
+            give_back()
 
     def _forget(self, loaded: Loaded) -> None:
         self._models.pop(loaded.key, None)
@@ -305,11 +305,6 @@ class ModelCache:
 
     def _tell(self) -> None:
         self._told = tuple(map(self.facts_of, self._models.values()))
-
-
-def _give_back() -> None:
-    devices.give_back()
-    unpin()
 
 
 def _key(folder: ModelFolder) -> str:
