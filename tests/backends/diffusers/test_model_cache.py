@@ -12,8 +12,9 @@ import psutil
 import pytest
 import torch
 
-from cinelet.backends.diffusers import loading, model_cache
+from cinelet.backends.diffusers import devices, loading, model_cache
 from cinelet.backends.diffusers.devices import bytes_of
+from cinelet.backends.diffusers.layer_offload import LEAST_RESERVE_BYTES
 from cinelet.backends.diffusers.model_cache import Loaded, ModelCache
 from cinelet.backends.diffusers.model_folder import ModelFolder, open_folder
 from cinelet.backends.diffusers.placement import Offload, Placement
@@ -201,6 +202,25 @@ def test_on_a_device_with_memory_of_its_own_a_full_model_is_brought_there_in_par
     assert placed is not loaded
     assert placed.placement == below
     assert lease(cache, folder) is placed
+
+
+def test_a_model_in_parts_stays_as_it_is_though_it_fills_the_limit_and_most_of_the_machine(
+    tiny_pipeline: TinyPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ModelCache, "_offloads", True)  # the processor plays the other device
+    folder = opened(tiny_pipeline("wan_t2v"))
+    largest = Precision("float32").footprint(folder).largest
+    reserve = LEAST_RESERVE_BYTES
+    free = [reserve + size_of(folder)]
+    monkeypatch.setattr(devices, "host_free_bytes", lambda: free[0])
+    cache = ModelCache(device="cpu", limit_bytes=largest, free_bytes=lambda _: 100 * GB)
+    needed = Working(denoise=GB, decode=1000 * GB, decode_tiled=GB)
+    loaded = lease(cache, folder, needed)
+    assert loaded.placement == Placement(Offload.MODEL, tiled=True)
+    free[0] = reserve  # it took the rest
+    assert lease(cache, folder, needed) is loaded
+    assert loaded.placement == Placement(Offload.MODEL, tiled=True)
+    assert loaded.pipeline.vae.use_tiling
 
 
 def failing(*_: Any, **__: Any) -> Any:

@@ -40,8 +40,8 @@ def chosen(room: int, *, weights_room: int = MUCH, host_room: int | None = MUCH)
         (29, Placement(tiled=True)),
         (24, Placement(Offload.MODEL, tiled=True)),
         (16, Placement(Offload.MODEL, tiled=True)),
-        (8, Placement(Offload.GROUP, tiled=True)),
-        (3, Placement(Offload.SEQUENTIAL, tiled=True)),
+        (9, Placement(Offload.GROUP, tiled=True)),
+        (8, Placement(Offload.SEQUENTIAL, tiled=True)),
     ],
 )
 def test_less_room_means_tiles_first_and_then_more_offload(room: int, placement: Placement) -> None:
@@ -58,6 +58,34 @@ def test_a_decoder_that_has_the_device_for_itself_needs_no_tiles() -> None:
 def test_a_limit_for_weights_means_offload_though_the_device_has_more() -> None:
     assert chosen(MUCH, weights_room=12 * GB) == Placement(Offload.MODEL)
     assert chosen(MUCH, weights_room=5 * GB) == Placement(Offload.GROUP, tiled=True)
+
+
+@pytest.mark.parametrize(
+    ("room", "weights_room", "offload"),
+    [(8, MUCH, Offload.GROUP), (7, MUCH, Offload.SEQUENTIAL), (8, 6, Offload.GROUP), (8, 5, Offload.SEQUENTIAL)],
+)
+def test_group_offload_has_room_for_two_layers_of_each_size_and_for_the_whole_autoencoder(
+    room: int, weights_room: int, offload: Offload
+) -> None:
+    weights = Footprint(
+        {"text_encoder": 11 * GB, "transformer": 20 * GB, "vae": 1 * GB, "audio_vae": 2 * GB},
+        {"text_encoder": 3 * GB, "transformer": 1 * GB, "vae": 1 * GB, "audio_vae": 1 * GB},
+    )
+    working = Working(denoise=2 * GB, decode=9 * GB, decode_tiled=1 * GB)
+    found = choose(weights, working, room=room * GB, weights_room=weights_room * GB, host_room=MUCH)
+    assert found == Placement(offload, tiled=True)
+
+
+def test_group_offload_has_room_to_decode_beside_the_autoencoder() -> None:
+    weights = Footprint({"transformer": 20 * GB, "vae": 1 * GB})
+    working = Working(denoise=1 * GB, decode=9 * GB, decode_tiled=6 * GB)
+    found = [choose(weights, working, room=room * GB, weights_room=MUCH, host_room=MUCH) for room in (7, 6)]
+    assert found == [Placement(Offload.GROUP, tiled=True), Placement(Offload.SEQUENTIAL, tiled=True)]
+
+
+def test_what_lies_on_the_device_all_the_time_is_all_or_the_autoencoder_or_nothing() -> None:
+    held = [Placement(offload).held_bytes(WAN_5B) // GB for offload in Offload]
+    assert held == [24, 0, 3, 0]
 
 
 def test_what_fits_nowhere_is_refused_with_the_numbers() -> None:

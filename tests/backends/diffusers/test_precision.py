@@ -66,6 +66,13 @@ def test_what_a_family_wants_exact_is_exact_where_there_is_room(tmp_path: Path) 
     assert half.footprint(folder).components == {"transformer": 2000 + 24, "vae": 20 + 24}
 
 
+def test_the_two_largest_tensors_of_a_component_are_known_over_all_its_files(tmp_path: Path) -> None:
+    folder = model(tmp_path, torch.bfloat16)
+    part = tmp_path / "transformer" / "diffusion_pytorch_model-00002-of-00002.safetensors"
+    save_file({"last": torch.zeros(7, 100, dtype=torch.bfloat16), "bias": torch.zeros(5)}, part)
+    assert Precision("bfloat16").footprint(folder).largest_layers == {"transformer": 2 * 1700, "vae": 20 + 24}
+
+
 def test_quantized_networks_take_a_byte_a_number(tmp_path: Path) -> None:
     folder = replace(model(tmp_path, torch.bfloat16), quantization="int8")
     assert Precision("float32").footprint(folder).components == {"transformer": 1000 + 24, "vae": 40 + 24}

@@ -29,6 +29,8 @@ class Acceleration:
         self._group = group
         self._used: dict[str, Any] = {}
         self._lacking: dict[str, Adjustment] = {}
+        self._uncached: str | None = None
+        """Why no run of the generation has a step cache."""
 
     @contextmanager
     def on(self, pipeline: Any, arguments: Mapping[str, Any], *, guidance: float | None = None) -> Iterator[None]:
@@ -72,8 +74,8 @@ class Acceleration:
         if self.log.failure is not None:
             found["compile"] = _without("compile", True, f"compiling failed: {self.log.failure}")  # noqa: FBT003
         if self.speed.asked and self.speed.quality == "fast" and set(self.applied) == {"quality"}:
-            reason = "nothing makes this model faster here without more loss, so it ran as it is"
-            found["quality"] = Adjustment("quality", "fast", "exact", reason)
+            reason = self._uncached or "nothing makes this model faster here without more loss"
+            found["quality"] = Adjustment("quality", "fast", "exact", f"{reason}, so it ran as it is")
         return (*self.speed.declined, *found.values())
 
     def _is_shared(self, stack: ExitStack, pipeline: Any) -> bool:
@@ -115,6 +117,10 @@ class Acceleration:
     ) -> Any:
         from cinelet.backends.diffusers import step_cache
 
+        # What one run could not have, the generation's others go without, so that one thing is true of all.
+        self._uncached = self._uncached or step_cache.why_none(pipeline)
+        if self._uncached is not None:
+            return self._enter(stack, "step_cache", self.speed.step_cache, self._uncached, nullcontext)
         steps = _argument(pipeline, arguments, "num_inference_steps")
         run = step_cache.Run(
             pipeline,

@@ -6,7 +6,6 @@ import functools
 import shutil
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from cinelet.backends.diffusers.arguments import check_task, pipeline_classes
 from cinelet.backends.diffusers.families import family_of
 from cinelet.backends.diffusers.hub_errors import errors_about
 from cinelet.backends.diffusers.model_folder import INDEX_NAME, ModelFolder, read_index
-from cinelet.backends.diffusers.tensors import Elements, Unread, counted
+from cinelet.backends.diffusers.tensors import Elements, Unread, counted, together
 from cinelet.backends.diffusers.weight_files import needed_files
 from cinelet.domain.amount import amount
 from cinelet.domain.backend import Context
@@ -96,10 +95,10 @@ class _Unread:
         """Read the headers side by side."""
         with ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="cinelet-headers") as pool:
             found = list(zip(self._sizes, pool.map(self._repository.elements, self._sizes), strict=True))
-        total: dict[str, Counter[str]] = {name: Counter() for name in self._components}
-        for name, elements in found:
-            total[PurePosixPath(name).parts[0]].update(elements)
-        return total
+        return {
+            component: together(elements for name, elements in found if PurePosixPath(name).parts[0] == component)
+            for component in self._components
+        }
 
 
 def download_file(

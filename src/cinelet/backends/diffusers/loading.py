@@ -8,7 +8,8 @@ from typing import Any
 
 from cinelet.backends.diffusers.arguments import find_class
 from cinelet.backends.diffusers.component_classes import check_classes
-from cinelet.backends.diffusers.devices import give_back, is_out_of_memory
+from cinelet.backends.diffusers.devices import is_out_of_memory
+from cinelet.backends.diffusers.layer_offload import give_back
 from cinelet.backends.diffusers.model_folder import ModelFolder
 from cinelet.backends.diffusers.placement import Placement, place
 from cinelet.backends.diffusers.precision import Precision

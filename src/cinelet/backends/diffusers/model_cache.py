@@ -13,6 +13,7 @@ from typing import Any
 
 from cinelet.backends.diffusers import devices
 from cinelet.backends.diffusers.families import family_of
+from cinelet.backends.diffusers.layer_offload import LEAST_RESERVE_BYTES, give_back
 from cinelet.backends.diffusers.loading import load
 from cinelet.backends.diffusers.model_folder import INDEX_NAME, ModelFolder
 from cinelet.backends.diffusers.placement import Offload, Placement, choose, refusal, tile
@@ -23,7 +24,6 @@ from cinelet.domain.condition import Condition, Device, LoadedModel
 from cinelet.observability import metrics
 from cinelet.observability.logs import get_logger
 
-LEAST_RESERVE_BYTES = 512 * 1024**2
 RESERVED_SHARE = 0.05
 """Of a device's memory, left to others and to what no estimate knows."""
 _SHARED = ("text_encoder", "image_encoder", "vae", "vqvae")
@@ -150,7 +150,7 @@ class ModelCache:
                 return
             for loaded in list(self._models.values()):
                 self._forget(loaded)
-            devices.give_back()
+            give_back()
 
     def condition(self) -> Condition:
         """Return what is loaded, and the device with its memory; from any thread."""
@@ -185,11 +185,9 @@ class ModelCache:
             self._models.move_to_end(key)
             needed = work(loaded.precision)
             self._make_room(lambda: Footprint({}), needed, besides=loaded)
-            # Its own weights lie in it already.
-            held = loaded.footprint.total if loaded.placement.offload is Offload.NONE else 0
-            room, left = self.room() + held, self._weights_room() + held
+            room, left, host_room = self._room_of(loaded), self._weights_room(loaded), self._host_room(loaded)
             placement = self._at_most(
-                key, choose(loaded.footprint, needed, room=room, weights_room=left, host_room=self._host_room())
+                key, choose(loaded.footprint, needed, room=room, weights_room=left, host_room=host_room)
             )
             if placement.offload <= loaded.placement.offload:
                 # It could be brought nearer only by loading it again, which takes longer than it saves.
@@ -248,10 +246,17 @@ class ModelCache:
                 _logger.info("Forgetting a model", extra={"model": loaded.folder.reference})
                 self._drop(loaded)
 
-    def _weights_room(self) -> int:
-        """Return how many bytes the weights of another model may take."""
-        room = self.room()
-        return room if self._limit_bytes is None else min(room, max(0, self._limit_bytes - self._weights_held()))
+    def _room_of(self, loaded: Loaded | None) -> int:
+        """Return how many bytes of the device a model may use, its own weights that lie there already among them."""
+        return self.room() + (0 if loaded is None else loaded.placement.held_bytes(loaded.footprint))
+
+    def _weights_room(self, loaded: Loaded | None = None) -> int:
+        """Return how many bytes the weights of another model may take, or of one that is loaded."""
+        room = self._room_of(loaded)
+        if self._limit_bytes is None:
+            return room
+        own = 0 if loaded is None else loaded.footprint.total
+        return min(room, max(0, self._limit_bytes - self._weights_held() + own))
 
     def _weights_held(self) -> int:
         """Sum what the weights of all pipelines take; a component that several share counts once."""
@@ -261,10 +266,12 @@ class ModelCache:
                 sizes[loaded.parts.get(name, (loaded.key, name))] = size
         return sum(sizes.values())
 
-    def _host_room(self) -> int | None:
+    def _host_room(self, loaded: Loaded | None = None) -> int | None:
+        """Return how many bytes of the machine's memory a model may take, its own that lie there already among them."""
         if not self._offloads:
             return None
-        return max(0, devices.host_free_bytes() - LEAST_RESERVE_BYTES)
+        room = max(0, devices.host_free_bytes() - LEAST_RESERVE_BYTES)
+        return room if loaded is None or loaded.placement.offload is Offload.NONE else room + loaded.footprint.total
 
     def _at_most(self, key: str, placement: Placement | None) -> Placement:
         """Return a placement, or the lower one that the model was brought to before."""
@@ -286,7 +293,7 @@ class ModelCache:
     def _drop(self, loaded: Loaded) -> None:
         self._forget(loaded)
         if not loaded.leases:
-            devices.give_back()
+            give_back()
 
     def _forget(self, loaded: Loaded) -> None:
         self._models.pop(loaded.key, None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,7 +14,7 @@ from cinelet.backends.diffusers.card import CARD_NAME, ModelCard, read_card
 from cinelet.backends.diffusers.component_files import check_component
 from cinelet.backends.diffusers.gguf_file import gguf_of, tensor_bytes
 from cinelet.backends.diffusers.known_models import known_card
-from cinelet.backends.diffusers.tensors import Elements, elements_of
+from cinelet.backends.diffusers.tensors import Elements, elements_of, together
 from cinelet.backends.diffusers.weight_files import choose_variant, weights_of
 from cinelet.domain.errors import ModelNotFoundError, ModelUnsupportedError
 
@@ -71,11 +70,8 @@ class ModelFolder:
 
     def _elements(self, component: str) -> Elements:
         if (file := gguf_of(self.path / component)) is not None:
-            return {"U8": tensor_bytes(file, self.reference)}
-        total: Counter[str] = Counter()
-        for file in self.weights(component):
-            total.update(elements_of(file, self.reference))
-        return total
+            return Elements({"U8": tensor_bytes(file, self.reference)})
+        return together(elements_of(file, self.reference) for file in self.weights(component))
 
 
 def open_folder(path: Path, reference: str) -> ModelFolder:

@@ -6,13 +6,15 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any, assert_never
 
+from cinelet.backends.diffusers.layer_offload import bring_by_layers, has_streams
 from cinelet.backends.diffusers.tensors import Footprint
 from cinelet.backends.diffusers.working_memory import Working
 from cinelet.domain.amount import amount
 from cinelet.domain.errors import CapacityError
 
 _GROUPS = 8
-"""Group offload keeps less than this part of a component on the device: some layers, and the next ones on their way."""
+"""Group offload needs no more than this part of a component on the device, but for layers that are larger: those that
+work, and those on their way. Where there is more room, more are on their way."""
 
 
 class Offload(IntEnum):
@@ -22,7 +24,7 @@ class Offload(IntEnum):
     MODEL = 1
     """Components that do not work just now."""
     GROUP = 2
-    """Layers that do not work just now; the next ones are brought while some work."""
+    """Layers that do not work just now, but for those of autoencoders; the next ones are brought while some work."""
     SEQUENTIAL = 3
     """Layers that do not work just now, without bringing any ahead."""
 
@@ -46,6 +48,18 @@ class Placement:
         if not offloads or self.offload is Offload.SEQUENTIAL:
             return None
         return replace(self, offload=Offload(self.offload + 1))
+
+    def held_bytes(self, weights: Footprint) -> int:
+        """Return what of the weights lies on the device all the time."""
+        match self.offload:
+            case Offload.NONE:
+                return weights.total
+            case Offload.GROUP:
+                return _autoencoders(weights)
+            case Offload.MODEL | Offload.SEQUENTIAL:
+                return 0
+            case _:
+                assert_never(self.offload)
 
     @property
     def words(self) -> str:
@@ -72,13 +86,34 @@ def choose(
         return Placement(tiled=True) if weights.total <= min(room, weights_room) else None
     if weights.total > host_room:
         return None
-    decoder = next((size for name, size in weights.components.items() if name in {"vae", "vqvae"}), 0)
-    needed = max(weights.largest + working.denoise, decoder + min(working.decode, working.decode_tiled))
+    decoder, decode = _autoencoders(weights), min(working.decode, working.decode_tiled)
+    needed = max(weights.largest + working.denoise, decoder + decode)
     if weights.largest <= weights_room and needed <= room:
         return Placement(Offload.MODEL, tiled=decoder + working.decode > room)
-    if weights.largest // _GROUPS + working.denoise <= room:
+    brought = _most_brought(weights)
+    if decoder + brought <= weights_room and decoder + max(brought + working.denoise, decode) <= room:
         return Placement(Offload.GROUP, tiled=True)
     return Placement(Offload.SEQUENTIAL, tiled=True)
+
+
+def _is_autoencoder(component: str) -> bool:
+    return component.endswith("vae")  # "vqvae" and "audio_vae" among them
+
+
+def _autoencoders(weights: Footprint) -> int:
+    return sum(size for name, size in weights.components.items() if _is_autoencoder(name))
+
+
+def _most_brought(weights: Footprint) -> int:
+    """Return how many bytes group offload has on the device beside what it holds there."""
+    return max(
+        (
+            max(size // _GROUPS, weights.largest_layers.get(name, 0))
+            for name, size in weights.components.items()
+            if not _is_autoencoder(name)
+        ),
+        default=0,
+    )
 
 
 def refusal(reference: str, weights: Footprint, *, device: str, room: int, host_room: int | None) -> CapacityError:
@@ -91,24 +126,19 @@ def refusal(reference: str, weights: Footprint, *, device: str, room: int, host_
 
 def place(pipeline: Any, placement: Placement, *, device: str) -> None:
     """Bring a freshly loaded pipeline into a placement."""
-    import torch
-
     match placement.offload:
         case Offload.NONE:
             pipeline.to(device)
         case Offload.MODEL:
             pipeline.enable_model_cpu_offload(device=device)
-        case Offload.GROUP | Offload.SEQUENTIAL:
+        case Offload.GROUP:
+            # Autoencoders stay whole on the device. Pipelines call their `decode`, of which diffusers does not learn in
+            # which order layers work: none would be brought ahead, and each tile of each frame would bring all anew.
+            whole = [name for name in pipeline.components if _is_autoencoder(name)]
+            bring_by_layers(pipeline, device, besides=whole, ahead=has_streams(device))
+        case Offload.SEQUENTIAL:
             # Not accelerate's sequential offload: it fails on layers that two modules of transformers' T5 share.
-            ahead = placement.offload is Offload.GROUP and device.startswith("cuda")
-            pipeline.enable_group_offload(
-                onload_device=torch.device(device),
-                offload_device=torch.device("cpu"),
-                offload_type="leaf_level",
-                use_stream=ahead,
-                non_blocking=ahead,
-                low_cpu_mem_usage=ahead,
-            )
+            bring_by_layers(pipeline, device, besides=(), ahead=False)
         case _:
             assert_never(placement.offload)
     tile(pipeline, tiled=placement.tiled)

@@ -222,7 +222,7 @@ class Session:
         if len(turns) > 1:
             applied["together"] = len(turns)
         if peak.bytes is not None:
-            applied["memory_bytes"] = loaded.footprint.total + peak.bytes
+            applied["memory_bytes"] = loaded.placement.held_bytes(loaded.footprint) + peak.bytes
         for turn, clip in zip(turns, clips, strict=True):
             if isinstance(clip, CineletError):
                 self._turns.end(turn, error=clip)

@@ -9,6 +9,7 @@ from typing import Any
 
 from cinelet.backends.diffusers.denoiser import calls_twice, denoisers, tells_steps
 from cinelet.backends.diffusers.guidance_cache import GuidanceCache, guidance_cached
+from cinelet.backends.diffusers.layer_offload import FOLLOWED, is_followed
 
 FIRST_BLOCK_THRESHOLD = 0.1
 """How far the first block's output may have moved, relative, for the others' to be kept."""
@@ -45,6 +46,11 @@ class Effect:
 
 class _UnsuitableError(Exception):
     """Why a model cannot have a cache."""
+
+
+def why_none(pipeline: Any) -> str | None:
+    """Return what keeps a pipeline from having any cache in its next run, though perhaps not in later ones, or None."""
+    return FOLLOWED if any(map(is_followed, denoisers(pipeline).values())) else None
 
 
 def best_cache(run: Run) -> str | None:
