@@ -79,7 +79,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def telling(size: int, group: Any) -> list[int]:
         sizes.append(size)
-        return gather_size_by_comm(size, group)
+        everybodys: list[int] = gather_size_by_comm(size, group)
+        return everybodys
 
     for module in (attention_dispatch, hooks):
         monkeypatch.setattr(module, "gather_size_by_comm", telling)
@@ -166,7 +167,12 @@ def test_a_process_that_is_lost_after_its_last_call_costs_a_second_try_as_well(
     alone = benches(model, SpeedSettings()).generate("balanced", num_inference_steps=STEPS)[1]
     started: list[Any] = []
     start = context_group._started
-    monkeypatch.setattr(context_group, "_started", lambda device: started.append(start(device)) or started[-1])
+
+    def starting(device: str) -> Any:
+        started.append(start(device))
+        return started[-1]
+
+    monkeypatch.setattr(context_group, "_started", starting)
     bench = benches(model)
 
     def kill_at_the_end(progress: Progress) -> None:

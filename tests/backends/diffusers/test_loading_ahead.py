@@ -135,7 +135,7 @@ def test_unloading_does_not_load_anything(wan: ModelReference) -> None:
 def test_a_load_waits_until_the_device_is_free(backend: DiffusersBackend, wan: ModelReference, tmp_path: Path) -> None:
     busy = Busy(backend)
     loading = Loading(backend, wan, Context(tmp_path))
-    busy.free_when_waiting(2)
+    busy.free_when_waiting(1)
     assert loading.wait().error is None
     assert loaded(backend) == [str(wan)]
 
