@@ -123,6 +123,23 @@ def test_what_a_pipeline_raises_becomes_one_line(reporter: StepReporter) -> None
     assert message == "Pipeline failed: ValueError: shapes differ"
 
 
+class Autoencoder(torch.nn.Linear):
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.weight.dtype
+
+
+def test_an_autoencoder_that_a_failure_leaves_in_float32_is_in_half_again(reporter: StepReporter) -> None:
+    def behave(_: dict[str, Any]) -> Any:
+        vae.float()
+        raise ValueError("while decoding")
+
+    pipeline, vae = Pipeline(behave), Autoencoder(1, 1, dtype=torch.float16)
+    pipeline.vae = vae  # type: ignore[attr-defined]
+    failure(pipeline, reporter, ProcessingError)
+    assert vae.dtype is torch.float16
+
+
 def test_memory_that_is_out_is_no_capacity(reporter: StepReporter) -> None:
     message = failure(Pipeline(fail(torch.OutOfMemoryError("CUDA"))), reporter, CapacityError)
     assert "use a smaller size" in message
