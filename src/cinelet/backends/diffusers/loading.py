@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -122,12 +123,17 @@ def _encoders(
 
 def _mend(pipeline: Any) -> None:
     """Bridge what a pipeline expects and does not find, or does and should not."""
+    import torch
+
     name = type(pipeline).__name__
     if name == "AnyFlowFARPipeline":  # it counts on bars of its own
         pipeline.set_progress_bar_config(disable=True)
     elif name == "I2VGenXLPipeline" and not hasattr(pipeline.text_encoder, "text_model"):
         # transformers 5 made CLIPTextModel its own text model. Not an attribute: a module must not contain itself.
         pipeline.text_encoder.__dict__["text_model"] = pipeline.text_encoder
+    elif name == "AnimateDiffSDXLPipeline":
+        # Its own way leaves half of the autoencoder as it is, and decoders do not go from one precision to another.
+        pipeline.upcast_vae = functools.partial(pipeline.vae.to, dtype=torch.float32)
     elif name == "HeliosPyramidPipeline":
         # At a third, the covariance of its noise has no inverse: each processor's rounding decides whether it fails.
         scheduler = pipeline.scheduler
