@@ -163,6 +163,23 @@ def test_nothing_that_a_run_makes_is_bound_to_its_mode(reporter: StepReporter) -
     assert weights.requires_grad_().requires_grad, "a LoRA wants that of them"
 
 
+class Autoencoder(torch.nn.Linear):
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.weight.dtype
+
+
+def test_an_autoencoder_that_a_failure_leaves_in_float32_is_in_half_again(reporter: StepReporter) -> None:
+    def behave(_: dict[str, Any]) -> Any:
+        vae.float()
+        raise ValueError("while decoding")
+
+    pipeline, vae = Pipeline(behave), Autoencoder(1, 1, dtype=torch.float16)
+    pipeline.vae = vae  # type: ignore[attr-defined]
+    failure(pipeline, reporter, ProcessingError)
+    assert vae.dtype is torch.float16
+
+
 def test_a_cancel_leaves_the_pipeline_clean(tmp_path: Path) -> None:
     context = Context(tmp_path, on_progress=lambda _: context.cancel())
     pipeline = Pipeline()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -76,7 +77,7 @@ def _load(
         if isinstance(module, torch.nn.Module):
             module.eval()
     place(pipeline, placement, device=device)
-    _mend(pipeline)
+    _mend(pipeline, device)
     for name, reader in readers.items():
         setattr(pipeline, name, reader)
     return pipeline
@@ -119,11 +120,23 @@ def _encoders(
         yield name, model
 
 
-def _mend(pipeline: Any) -> None:
+def _mend(pipeline: Any, device: str) -> None:
     """Bridge what a pipeline expects and does not find, or does and should not."""
+    import torch
+
     name = type(pipeline).__name__
     if name == "AnyFlowFARPipeline":  # it counts on bars of its own
         pipeline.set_progress_bar_config(disable=True)
     elif name == "I2VGenXLPipeline" and not hasattr(pipeline.text_encoder, "text_model"):
         # transformers 5 made CLIPTextModel its own text model. Not an attribute: a module must not contain itself.
         pipeline.text_encoder.__dict__["text_model"] = pipeline.text_encoder
+    elif name == "AnimateDiffSDXLPipeline":
+        # Its own way leaves half of the autoencoder as it is, and decoders do not go from one precision to another.
+        pipeline.upcast_vae = functools.partial(pipeline.vae.to, dtype=torch.float32)
+    elif name == "HeliosPyramidPipeline":
+        # At a third, the covariance of its noise has no inverse: each processor's rounding decides whether it fails.
+        try:
+            pipeline.sample_block_noise(1, 1, 1, 2, 2, device=device, generator=torch.Generator(device).manual_seed(0))
+        except torch.linalg.LinAlgError:
+            scheduler = pipeline.scheduler
+            scheduler.register_to_config(gamma=min(scheduler.config.gamma, 1 / 3 - 1e-6))

@@ -224,6 +224,8 @@ def _prepared(pipeline: Any, *, seeds: Sequence[int], guidance: float | None, re
 
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     before = dict(vars(pipeline))
+    vae = before.get("vae")
+    precision = getattr(vae, "dtype", None)
     pipeline.progress_bar = reporter.bar
     # A copy: some schedulers keep the last steps' tensors, which would stay in memory after the run.
     if "scheduler" in before:
@@ -241,4 +243,6 @@ def _prepared(pipeline: Any, *, seeds: Sequence[int], guidance: float | None, re
         # Whatever a run notes on its pipeline, as its last step.
         vars(pipeline).clear()
         vars(pipeline).update(before)
+        if vae is not None and getattr(vae, "dtype", None) != precision:
+            vae.to(dtype=precision)  # some use it in float32 for a while; where they fail, they leave it so
         pipeline.maybe_free_model_hooks()
