@@ -20,7 +20,7 @@ from cinelet.backends.diffusers import context_parallel
 from cinelet.backends.diffusers.context_rank import join, spec_of, spread
 from cinelet.backends.diffusers.context_wire import END, FAILED, send
 from cinelet.backends.diffusers.denoiser import denoisers
-from cinelet.domain.errors import ProcessingError
+from cinelet.domain.errors import CineletError, ProcessingError
 from cinelet.observability.logs import get_logger
 
 START_SECONDS = 120.0
@@ -107,7 +107,9 @@ class ContextGroup:
                 stack.enter_context(_calling(network, self._by_all(name, network, first=_first(pipeline))))
             try:
                 yield
-            except ProcessingError as error:  # as of what a call returned before its rank was lost
+            except CineletError:  # a run that is to stop
+                raise
+            except Exception as error:  # as of what a call returned before its rank was lost
                 self._check(_first(pipeline), error)
                 raise
             if self.devices[0].startswith("cuda"):
