@@ -260,27 +260,28 @@ def test_a_device_that_is_lost_is_an_error_of_its_own(
     assert "\n" not in str(asked.error)
 
 
-def test_a_lost_device_that_cannot_even_tell_its_memory_is_lost_and_not_busy(
-    backend: DiffusersBackend, tiny_pipeline: TinyPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        (
+            "cinelet.backends.diffusers.model_cache.ModelCache.room",
+            torch.AcceleratorError("CUDA error: launch failure"),
+        ),
+        ("diffusers.WanPipeline.encode_prompt", torch.OutOfMemoryError("CUDA error: out of memory")),
+    ],
+)
+def test_whatever_a_lost_device_says_first_it_is_lost(  # noqa: PLR0917  (each row is one case)
+    backend: DiffusersBackend,
+    tiny_pipeline: TinyPipeline,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    error: Exception,
 ) -> None:
-    def lost(_: ModelCache) -> int:
-        raise torch.AcceleratorError("CUDA error: unspecified launch failure")
-
-    monkeypatch.setattr(ModelCache, "room", lost)
-    monkeypatch.setattr("cinelet.backends.diffusers.devices.answers", lambda _: False)
-    asked = Asked(backend, tmp_path / "video", request(f"local:{tiny_pipeline('wan_t2v')}")).wait()
-    assert isinstance(asked.error, DeviceLostError)
-
-
-def test_what_a_lost_device_calls_full_memory_is_not_tried_with_less(
-    backend: DiffusersBackend, tiny_pipeline: TinyPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from diffusers import WanPipeline
-
     def lost(*_: Any, **__: Any) -> Any:
-        raise torch.OutOfMemoryError("CUDA error: out of memory")
+        raise error
 
-    monkeypatch.setattr(WanPipeline, "encode_prompt", lost)
+    monkeypatch.setattr(place, lost)
     monkeypatch.setattr("cinelet.backends.diffusers.devices.answers", lambda _: False)
     asked = Asked(backend, tmp_path / "video", request(f"local:{tiny_pipeline('wan_t2v')}")).wait()
     assert isinstance(asked.error, DeviceLostError)

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from cinelet.backends.diffusers import context_parallel
+from cinelet.backends.diffusers import context_parallel, devices
 from cinelet.backends.diffusers.context_rank import join, spec_of, spread
 from cinelet.backends.diffusers.context_wire import END, FAILED, send
 from cinelet.backends.diffusers.denoiser import denoisers
@@ -99,8 +99,6 @@ class ContextGroup:
     @contextmanager
     def sharing(self, pipeline: Any) -> Iterator[None]:
         """Have all ranks compute the pipeline's networks until the end of the block; raises `RankLostError`."""
-        import torch
-
         with ExitStack() as stack:
             for name, network in denoisers(pipeline).items():
                 stack.enter_context(context_parallel.shared(network, self._config))
@@ -112,8 +110,7 @@ class ContextGroup:
             except Exception as error:  # as of what a call returned before its rank was lost
                 self._check(_first(pipeline), error)
                 raise
-            if self.devices[0].startswith("cuda"):
-                torch.cuda.synchronize(self.devices[0])
+            devices.synchronize(self.devices[0])
             self._check(_first(pipeline))
 
     def forget(self, pipeline: Any) -> None:

@@ -37,7 +37,7 @@ def choose_device(wanted: str | None) -> str:
     try:
         # Computing something: a GPU that this build of PyTorch has no code for gives memory all the same.
         torch.ones(1, device=device).add(1).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:
         why = str(error).partition("\n")[0].rstrip(".")
         others = " or ".join(name for name in _usable() if name != device)
         todo = f"set CINELET_DEVICE (or --device of cinelet worker) to {others}"

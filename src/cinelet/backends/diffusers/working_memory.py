@@ -43,7 +43,7 @@ _DECODERS: Mapping[str, _Decoder] = {
     "AutoencoderKLTemporalDecoder": _Decoder(8, tile=None),
     "AutoencoderKLWan": _Decoder(21, 4),
 }
-"""Counted by `benchmarks/local_memory.py`."""
+"""Counted by `benchmarks/local_memory.py`; those of LTX2 and Magvit once, by the same means."""
 _UNKNOWN_DECODER = _Decoder(8)
 
 
